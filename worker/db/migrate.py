@@ -1,0 +1,91 @@
+"""Bring a database to this version's tables, and say how far it is.
+
+The migrations live in the top-level folder `migrations/` of the source and inside the package of a wheel; both
+places are looked at, the checkout first.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, text
+
+import worker
+
+# Any fixed number serves; it only has to differ from other users of advisory locks in the same database.
+MIGRATION_LOCK = 0x73756E6F
+
+
+def migrations_folder() -> Path:
+    """Return the folder of the migrations in a checkout, an editable install or a wheel."""
+    package = Path(worker.__file__).parent
+    beside = package.parent / "migrations"
+    return beside if (beside / "env.py").is_file() else package / "migrations"
+
+
+def upgrade(engine: Engine) -> list[str]:
+    """Apply what is missing, in one transaction; return the revisions applied, oldest first.
+
+    Two at once are safe: the second waits for the first and finds nothing to do.
+    """
+    with engine.begin() as connection:
+        lock(connection)
+        missing = _missing(connection)
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return missing
+
+
+def lock(connection: Connection) -> None:
+    """Wait for any other migration of this database; the lock ends with the transaction.
+
+    PostgreSQL's advisory lock; on SQLite the transaction holds the write lock already (`BEGIN IMMEDIATE`).
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
+        # A migration that cannot get a table within 10 s ends, rather than queue every worker behind it.
+        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+
+
+def downgrade(engine: Engine, *, revision: str) -> None:
+    """Take migrations back until `revision` (`base` for none)."""
+    with engine.begin() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def pending(engine: Engine) -> list[str]:
+    """Return the revisions that this database lacks, oldest first; empty when it is up to date."""
+    with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
+        return _missing(connection)
+
+
+def unknown(engine: Engine) -> list[str]:
+    """Return the database's revisions that this version does not know: a newer version migrated it."""
+    script = ScriptDirectory.from_config(_config())
+    known = {revision.revision for revision in script.walk_revisions()}
+    with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
+        return [
+            head for head in MigrationContext.configure(connection).get_current_heads() if head not in known
+        ]
+
+
+def _missing(connection: Connection) -> list[str]:
+    script = ScriptDirectory.from_config(_config())
+    known = [revision.revision for revision in script.walk_revisions()]
+    heads = [head for head in MigrationContext.configure(connection).get_current_heads() if head in known]
+    applied = {revision.revision for head in heads for revision in script.iterate_revisions(head, "base")}
+    return [revision for revision in reversed(known) if revision not in applied]
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,236 @@
+"""The tables: what is due, what was claimed, what happened.
+
+Rows are the truth and Celery's messages are only doorbells, so everything that must survive a crash is here
+and is found again by one indexed look at a due time. Two tables are worked like queues, in the same way:
+
+* `poll_batches`: one row is one future request to a gateway; at most 100 Suno tasks belong to it.
+* `deliveries`: the outbox; one row is one result owed to one endpoint, written in the transaction of the
+  terminal transition.
+
+A *claim* pushes the row's due time to the end of its lease and increments `claims`, the fencing token. A
+*record* is guarded by the `claims` that it saw. A worker that dies leaves a row that becomes due again by
+itself when the lease ends, so there is no rescuer and nothing can be stuck. The cost: one more write per claim
+than a lock held open; but no transaction stays open while a gateway or receiver takes its time.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from worker.db.types import RowId, UtcDateTime
+
+# Names are made from the convention, so that a migration can drop what another made on either database.
+NAMING_CONVENTION = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Base(DeclarativeBase):
+    """All tables of suno-worker."""
+
+    metadata = MetaData(naming_convention=NAMING_CONVENTION)
+    type_annotation_map = {datetime: UtcDateTime()}  # noqa: RUF012 - SQLAlchemy reads it as a plain class attribute
+
+
+class Gateway(Base):
+    """A gateway's name and its health, shared by all workers; its address and key are settings.
+
+    Filled by `migrate` and by each worker's start. The row is also the lock under which workers count a
+    gateway's live leases before they claim more.
+    """
+
+    __tablename__ = "gateways"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    cooling_until: Mapped[datetime | None]  # no claims before; set by a bad answer, cleared by a good one
+    failures: Mapped[int] = mapped_column(server_default=text("0"))  # bad answers in a row
+    last_error: Mapped[str | None] = mapped_column(Text)  # one line, masked; cleared by a good answer
+    last_error_at: Mapped[datetime | None]
+
+
+class PollBatch(Base):
+    """One future request to a gateway. Deleted when its last Suno task has ended."""
+
+    __tablename__ = "poll_batches"
+    __table_args__ = (
+        Index("ix_poll_batches_due", "gateway", "next_poll_at"),
+        Index(
+            "ix_poll_batches_leased",
+            "gateway",
+            "leased_until",
+            postgresql_where=text("leased_until IS NOT NULL"),
+            sqlite_where=text("leased_until IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    gateway: Mapped[str] = mapped_column(ForeignKey("gateways.name"))
+    action: Mapped[str] = mapped_column(String(16))
+    next_poll_at: Mapped[datetime]  # when it is due; during a lease, the lease's end
+    leased_until: Mapped[datetime | None]  # set by a claim, cleared by its record
+    claims: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token: +1 for each claim
+    youngest_at: Mapped[datetime]  # `enqueued_at` of its youngest task: the batch's age, hence its cadence
+    last_polled_at: Mapped[datetime | None]  # last answer, good or bad
+
+
+class SunoTask(Base):
+    """One generation at a gateway that we watch until it ends.
+
+    While it is pending it belongs to a poll batch; the check constraint makes a pending task outside all
+    batches, which nobody would ever poll, impossible to store. Polls that change nothing write nothing here.
+    """
+
+    __tablename__ = "suno_tasks"
+    __table_args__ = (
+        UniqueConstraint("gateway", "task_id"),
+        CheckConstraint(
+            "(poll_batch_id IS NULL) = (status IN ('SUCCESS', 'FAILURE'))", name="pending_in_batch"
+        ),
+        CheckConstraint("(finished_at IS NOT NULL) = (status IN ('SUCCESS', 'FAILURE'))", name="finished"),
+        CheckConstraint("status IN ('SUBMITTED', 'IN_PROGRESS', 'SUCCESS', 'FAILURE')", name="status"),
+        CheckConstraint("action IN ('MUSIC', 'LYRICS')", name="action"),
+        Index(
+            "ix_suno_tasks_pending",
+            "poll_batch_id",
+            postgresql_where=text("poll_batch_id IS NOT NULL"),
+            sqlite_where=text("poll_batch_id IS NOT NULL"),
+        ),
+        Index(
+            "ix_suno_tasks_finished",
+            "finished_at",
+            postgresql_where=text("finished_at IS NOT NULL"),
+            sqlite_where=text("finished_at IS NOT NULL"),
+        ),
+        Index("ix_suno_tasks_task_id", "task_id"),
+    )
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    gateway: Mapped[str] = mapped_column(ForeignKey("gateways.name"))
+    task_id: Mapped[str] = mapped_column(String(191))
+    action: Mapped[str] = mapped_column(String(16))
+    notify_hook: Mapped[str | None] = mapped_column(String(2048))  # None: the task is only watched
+    status: Mapped[str] = mapped_column(String(16))
+    upstream_status: Mapped[str | None] = mapped_column(String(64))  # the gateway's own word
+    progress: Mapped[int] = mapped_column(server_default=text("0"))  # per cent, in steps of 10
+    fail_reason: Mapped[str] = mapped_column(Text, server_default=text("''"))
+    absences: Mapped[int] = mapped_column(server_default=text("0"))  # good answers in a row without it
+    stuck_since_at: Mapped[datetime | None]  # first sight of the stuck state; cleared when it leaves it
+    upstream_submitted_at: Mapped[datetime | None]  # the gateway's own clock, written with the end
+    upstream_started_at: Mapped[datetime | None]
+    upstream_finished_at: Mapped[datetime | None]
+    data: Mapped[str | None] = mapped_column(Text)  # the gateway's own JSON text, written with the end
+    enqueued_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]  # when we recorded the end
+    last_polled_at: Mapped[datetime | None]  # written with the end; until then its batch has it
+    poll_batch_id: Mapped[int | None] = mapped_column(ForeignKey("poll_batches.id"))
+
+
+class Transition(Base):
+    """One change of a Suno task's status. Never changed."""
+
+    __tablename__ = "transitions"
+    __table_args__ = (Index("ix_transitions_suno_task_id", "suno_task_id"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    suno_task_id: Mapped[int] = mapped_column(ForeignKey("suno_tasks.id"))
+    from_status: Mapped[str | None] = mapped_column(String(16))  # None: it was put under watch
+    to_status: Mapped[str] = mapped_column(String(16))
+    at: Mapped[datetime]
+
+
+class Origin(Base):
+    """A scheme, host and port that receives webhooks; place of its limit and its breaker."""
+
+    __tablename__ = "origins"
+
+    origin: Mapped[str] = mapped_column(Text, primary_key=True)
+    concurrency: Mapped[int] = mapped_column(server_default=text("4"))  # POSTs in flight over all workers
+    failures: Mapped[int] = mapped_column(server_default=text("0"))  # failures of its host in a row
+    open_until: Mapped[datetime | None]  # breaker: no claims before
+    last_used_at: Mapped[datetime]
+
+
+class Delivery(Base):
+    """One result owed to one endpoint: the outbox.
+
+    PENDING until a 2xx makes it DELIVERED, or an outcome that cannot heal or the end of the schedule makes it
+    DISCARDED. A resend makes it PENDING again under the same id, so receivers can tell it from a new result.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("suno_task_id", "event"),
+        CheckConstraint("state IN ('PENDING', 'DELIVERED', 'DISCARDED')", name="state"),
+        Index(
+            "ix_deliveries_due",
+            "next_attempt_at",
+            postgresql_where=text("state = 'PENDING'"),
+            sqlite_where=text("state = 'PENDING'"),
+        ),
+        Index(
+            "ix_deliveries_origin_due",
+            "origin",
+            "next_attempt_at",
+            postgresql_where=text("state = 'PENDING'"),
+            sqlite_where=text("state = 'PENDING'"),
+        ),
+        Index(
+            "ix_deliveries_leased",
+            "origin",
+            "leased_until",
+            postgresql_where=text("leased_until IS NOT NULL"),
+            sqlite_where=text("leased_until IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)  # the `webhook-id` of every attempt
+    suno_task_id: Mapped[int] = mapped_column(ForeignKey("suno_tasks.id"))
+    event: Mapped[str] = mapped_column(String(32))
+    notify_hook: Mapped[str] = mapped_column(String(2048))
+    origin: Mapped[str] = mapped_column(Text)
+    state: Mapped[str] = mapped_column(String(16))
+    attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # recorded attempts; picks the wait
+    next_attempt_at: Mapped[datetime]  # when it is due; during a lease, the lease's end
+    leased_until: Mapped[datetime | None]  # set by a claim, cleared by its record
+    claims: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token, sent as `webhook-attempt`
+    discard_reason: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime]
+    delivered_at: Mapped[datetime | None]
+    discarded_at: Mapped[datetime | None]
+
+
+class Attempt(Base):
+    """One POST and what came of it. Never changed."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (Index("ix_attempts_delivery_id", "delivery_id"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"))
+    number: Mapped[int]  # the claim's number
+    at: Mapped[datetime]  # when the POST began
+    duration_ms: Mapped[int]
+    status_code: Mapped[int | None]  # None: no status line came; then `error` says why
+    error: Mapped[str | None] = mapped_column(String(32))  # a word of core.webhook.PostError
+    detail: Mapped[str | None] = mapped_column(Text)  # start of the answer, or more about the error
+    next_attempt_at: Mapped[datetime | None]  # when the next attempt was due after this one
+
+
+class Rejection(Base):
+    """A request to watch a task that was refused: its sender may not have been listening."""
+
+    __tablename__ = "rejections"
+    __table_args__ = (Index("ix_rejections_at", "at"),)
+
+    id: Mapped[int] = mapped_column(RowId, primary_key=True)
+    at: Mapped[datetime]
+    source: Mapped[str] = mapped_column(String(64))  # the door: `celery:<message id>`, …
+    reason: Mapped[str] = mapped_column(Text)
+    arguments: Mapped[str] = mapped_column(Text)  # JSON, cut at 4,096 characters

@@ -1,0 +1,88 @@
+"""Engines and sessions, with the few options that decide whether an outage is survived.
+
+`with sessions.begin() as session:` is a writing transaction, `with reading(sessions) as session:` a reading
+one. On SQLite a writing transaction begins with `BEGIN IMMEDIATE`: it takes the one write lock at its start,
+where waiting is safe, and never fails half-way because another writer came first.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session, sessionmaker
+
+# Threads of one worker process (16), the command line, and room for a record that waits for a claim.
+POOL_SIZE = 20
+
+SQLITE_BUSY_TIMEOUT_S = 10
+
+# A PostgreSQL that went away without a word is noticed after about 20 s, not after the kernel's two hours.
+POSTGRESQL_OPTIONS = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+    "application_name": "suno-worker",
+}
+
+Sessions = sessionmaker[Session]
+
+
+def make_engine(url: str | URL) -> Engine:
+    """Return an engine for `url` (`sqlite:///…` or `postgresql+psycopg://…`); connects to nothing yet."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return _sqlite_engine(parsed)
+    options = {name: value for name, value in POSTGRESQL_OPTIONS.items() if name not in parsed.query}
+    # A pooled connection may have died with its server: one cheap question before use finds out.
+    return create_engine(
+        parsed, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, connect_args=options
+    )
+
+
+def make_sessions(engine: Engine) -> Sessions:
+    """Return the factory of sessions; rows stay readable after their transaction."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+@contextmanager
+def reading(sessions: Sessions) -> Iterator[Session]:
+    """Give a session that only reads: on SQLite it waits for no writer."""
+    with sessions() as session:
+        session.connection(execution_options={"sqlite_begin": "DEFERRED"})
+        yield session
+
+
+def _sqlite_engine(url: URL) -> Engine:
+    engine = create_engine(
+        url, pool_size=POOL_SIZE, max_overflow=0, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S}
+    )
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own type
+    """Set what SQLite keeps per connection."""
+    del record
+    connection.isolation_level = None  # the driver would begin transactions itself, and too late
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA journal_mode = WAL")
+    # FULL: a commit that was acknowledged survives a power cut, as on PostgreSQL.
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
+    try:
+        connection.exec_driver_sql(f"BEGIN {mode}")
+    except OperationalError as error:
+        if "locked" not in str(error.orig):
+            raise
+        connection.exec_driver_sql(f"BEGIN {mode}")  # one retry after the busy timeout's 10 s
