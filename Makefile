@@ -1,0 +1,59 @@
+# Needs make and Python 3.11 or newer with its venv module; everything else is installed into .venv.
+#
+#   make demo     run the main job once, on this machine, with nothing configured
+#   make test     all tests with branch coverage
+#   make check    ruff, mypy, import-linter
+#   make format   let ruff rewrite what it can
+
+SHELL := /bin/sh
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check format
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv: $(STAMP)
+
+# `make PYTHON=/path/to/python3` chooses another interpreter for a new .venv. An interpreter counts only if it runs:
+# version managers leave launchers behind that do not.
+$(STAMP): pyproject.toml
+	@set -eu; \
+	if ! $(BIN)/python -m pip --version >/dev/null 2>&1; then \
+	  found=; \
+	  for python in $(PYTHON) python3.11 python3.12 python3.13 python3.14 python3 python; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then found=$$python; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "suno-worker needs Python 3.11 or newer, and none was found. Install it, or name it: make PYTHON=/path/to/python3" >&2; \
+	    exit 1; \
+	  fi; \
+	  echo "Creating .venv with $$found"; \
+	  if ! "$$found" -m venv --clear .venv; then \
+	    echo "$$found has no venv module. Debian and Ubuntu keep it in a package of its own: apt install python3-venv" >&2; \
+	    exit 1; \
+	  fi; \
+	fi; \
+	echo "Installing into .venv (about a minute, once)"; \
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'; \
+	touch $@
+
+demo: $(STAMP)
+	@$(BIN)/suno-worker demo
+
+test: $(STAMP)
+	$(BIN)/pytest --cov
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
