@@ -1,0 +1,104 @@
+"""Reads for people and dashboards: how much is where, how late the oldest due work is, what was refused.
+
+Nothing here is on a hot path: counting walks whole tables. What is returned are plain values that outlive the
+session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from worker.core.lifecycle import PENDING, Status
+from worker.db.models import Delivery, Gateway, PollBatch, Rejection, SunoTask
+
+DELIVERY_STATES = ("PENDING", "DELIVERED", "DISCARDED")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayHealth:
+    """A gateway's row, and how many pending Suno tasks it has."""
+
+    name: str
+    cooling_until: datetime | None
+    last_error: str | None
+    pending: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """How much is where. A lateness is zero when nothing is due."""
+
+    tasks: Mapping[Status, int]
+    deliveries: Mapping[str, int]
+    oldest_due_poll: timedelta
+    oldest_due_delivery: timedelta
+    gateways: tuple[GatewayHealth, ...]
+    rejections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A request to watch a task that was refused."""
+
+    id: int
+    at: datetime
+    source: str
+    reason: str
+    arguments: str
+
+
+def read_overview(session: Session, *, now: datetime) -> Overview:
+    """Count tasks, deliveries and rejections; say how late the oldest due poll and delivery are at `now`."""
+    counted = session.execute(
+        select(SunoTask.gateway, SunoTask.status, func.count()).group_by(SunoTask.gateway, SunoTask.status)
+    ).all()
+    tasks = dict.fromkeys(Status, 0)
+    pending: dict[str, int] = {}
+    for gateway, status, number in counted:
+        tasks[Status(status)] += number
+        if status in PENDING:
+            pending[gateway] = pending.get(gateway, 0) + number
+    deliveries = dict.fromkeys(DELIVERY_STATES, 0)
+    deliveries |= {
+        state: number
+        for state, number in session.execute(select(Delivery.state, func.count()).group_by(Delivery.state))
+    }
+    oldest_poll = session.scalar(select(func.min(PollBatch.next_poll_at)))
+    oldest_delivery = session.scalar(
+        select(func.min(Delivery.next_attempt_at)).where(Delivery.state == "PENDING")
+    )
+    gateways = session.scalars(select(Gateway).order_by(Gateway.name))
+    return Overview(
+        tasks=tasks,
+        deliveries=deliveries,
+        oldest_due_poll=_lateness(oldest_poll, now=now),
+        oldest_due_delivery=_lateness(oldest_delivery, now=now),
+        gateways=tuple(
+            GatewayHealth(
+                name=gateway.name,
+                cooling_until=gateway.cooling_until,
+                last_error=gateway.last_error,
+                pending=pending.get(gateway.name, 0),
+            )
+            for gateway in gateways
+        ),
+        rejections=session.scalar(select(func.count()).select_from(Rejection)) or 0,
+    )
+
+
+def read_rejections(session: Session, *, limit: int) -> tuple[Refusal, ...]:
+    """Return at most `limit` refusals, the newest first."""
+    rows = session.scalars(select(Rejection).order_by(Rejection.at.desc(), Rejection.id.desc()).limit(limit))
+    return tuple(
+        Refusal(id=row.id, at=row.at, source=row.source, reason=row.reason, arguments=row.arguments)
+        for row in rows
+    )
+
+
+def _lateness(due: datetime | None, *, now: datetime) -> timedelta:
+    return max(now - due, timedelta()) if due is not None else timedelta()
