@@ -1,0 +1,178 @@
+"""The JSON that each kind of gateway answers with, in the shapes of the three documents we start from.
+
+* **New-API** (OpenAI-Hub, RixAPI/NewAPI): `code` is "success", a batch is a list of task objects, an
+  unknown id is simply not in it, and `data` is null instead of an empty list.
+* **GoAmz** (nengyongai): `code` is 200, no batch, lower-case words, clips as a map; no progress.
+  No document shows its lyrics; the sandbox puts `title` and `text` beside empty `clips`.
+* **Suno-API**, the origin: a batch without progress and `notify_hook`; a single fetch answers with the
+  bare clips or lyrics, without id and status.
+
+The exact `data` text of a task is spliced in with `msgspec.Raw`, so it leaves here byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import msgspec
+
+from worker.sandbox.songs import SimulatedTask, Stage, Standing, clips, lyrics
+
+
+class Dialect(StrEnum):
+    """Which family member a base URL of the sandbox plays."""
+
+    NEW_API = "new-api"
+    GOAMZ = "goamz"
+    SUNO_API = "suno-api"
+
+
+PREFIXES: Mapping[str, Dialect] = {
+    "": Dialect.NEW_API,
+    "/openai-hub": Dialect.NEW_API,
+    "/rixapi": Dialect.NEW_API,
+    "/nengyongai": Dialect.GOAMZ,
+    "/suno-api": Dialect.SUNO_API,
+}
+
+_GOAMZ_WORDS: Mapping[Stage, str] = {
+    Stage.SUBMITTED: "pending",
+    Stage.IN_PROGRESS: "processing",
+    Stage.SUCCESS: "completed",
+    Stage.FAILURE: "failed",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Body:
+    """A JSON answer and the status line that it travels with."""
+
+    content: bytes
+    status_code: int = 200
+
+
+def submitted(task_id: str, *, dialect: Dialect) -> Body:
+    """Answer a submit: New-API's `data` is the id itself, GoAmz wraps it."""
+    if dialect is Dialect.GOAMZ:
+        return _body({"code": 200, "data": {"task_id": task_id}, "message": "success"})
+    return _body({"code": "success", "message": "", "data": task_id})
+
+
+def batch(
+    tasks: Sequence[SimulatedTask], *, at: datetime, dialect: Dialect, malformed: frozenset[str]
+) -> Body:
+    """Answer a batch fetch with the tasks that were found; an item in `malformed` makes no sense."""
+    if dialect is Dialect.GOAMZ:
+        return _refusal("no batch endpoint here", dialect=dialect, status_code=404)
+    items = [
+        _nonsense(task) if task.task_id in malformed else _task_object(task, at=at, dialect=dialect)
+        for task in tasks
+    ]
+    nothing: list[object] | None = [] if dialect is Dialect.SUNO_API else None
+    return _body({"code": "success", "message": "", "data": items or nothing})
+
+
+def single(task: SimulatedTask, *, at: datetime, dialect: Dialect, malformed: bool) -> Body:
+    """Answer a single fetch of a task that is there."""
+    match dialect:
+        case Dialect.GOAMZ:
+            data = _nonsense(task) if malformed else _goamz_object(task, at=at)
+            return _body({"code": 200, "data": data, "message": "success"})
+        case Dialect.SUNO_API:
+            data = _nonsense(task) if malformed else _data(task, standing=task.at(at))
+            return _body({"code": "success", "message": "", "data": data})
+        case Dialect.NEW_API:
+            data = _nonsense(task) if malformed else _task_object(task, at=at, dialect=dialect)
+            return _body({"code": "success", "message": "", "data": data})
+
+
+def unknown_task(*, dialect: Dialect) -> Body:
+    """Answer a single fetch of an id that nobody submitted."""
+    if dialect is Dialect.NEW_API:
+        return _body({"code": "task_not_exist", "message": "task_not_exist", "data": None}, status_code=400)
+    return _refusal("task not exist", dialect=dialect, status_code=400)
+
+
+def bad_request(message: str, *, dialect: Dialect) -> Body:
+    """Refuse a request that cannot be understood."""
+    return _refusal(message, dialect=dialect, status_code=400)
+
+
+def unauthorized(*, dialect: Dialect) -> Body:
+    """Refuse a missing or wrong API key."""
+    if dialect is Dialect.NEW_API:
+        error = {"message": "Invalid token (request id: sandbox)", "type": "new_api_error", "code": ""}
+        return _body({"error": error}, status_code=401)
+    return _refusal("unauthorized secret token", dialect=dialect, status_code=401)
+
+
+def _refusal(message: str, *, dialect: Dialect, status_code: int) -> Body:
+    code: object = status_code if dialect is Dialect.GOAMZ else "invalid_request"
+    return _body({"code": code, "message": message, "data": None}, status_code=status_code)
+
+
+def _body(content: object, *, status_code: int = 200) -> Body:
+    return Body(content=msgspec.json.encode(content), status_code=status_code)
+
+
+def _seconds(moment: datetime | None) -> int:
+    return 0 if moment is None else int(moment.timestamp())
+
+
+def _data(task: SimulatedTask, *, standing: Standing) -> object:
+    if task.data is not None and standing.ended:
+        return msgspec.Raw(task.data)
+    if standing.stage is Stage.SUBMITTED:
+        return None
+    return (
+        lyrics(task, stage=standing.stage) if task.action == "LYRICS" else clips(task, stage=standing.stage)
+    )
+
+
+def _task_object(task: SimulatedTask, *, at: datetime, dialect: Dialect) -> Mapping[str, object]:
+    standing = task.at(at)
+    fields: dict[str, object] = {
+        "task_id": task.task_id,
+        "notify_hook": "",
+        "action": task.action,
+        "status": standing.stage,
+        "fail_reason": task.fail_reason if standing.stage is Stage.FAILURE else "",
+        "submit_time": _seconds(task.submitted_at),
+        "start_time": _seconds(standing.started_at),
+        "finish_time": _seconds(standing.finished_at),
+        "progress": f"{standing.progress}%",
+        "data": _data(task, standing=standing),
+    }
+    if dialect is Dialect.SUNO_API:
+        del fields["notify_hook"], fields["progress"]
+    return fields
+
+
+def _goamz_object(task: SimulatedTask, *, at: datetime) -> object:
+    standing = task.at(at)
+    if task.data is not None and standing.ended:
+        return msgspec.Raw(task.data)
+    fields: dict[str, object] = {
+        "task_id": task.task_id,
+        "status": _GOAMZ_WORDS[standing.stage],
+        "input": json.dumps(
+            {"custom_mode": False, "gpt_description_prompt": task.prompt, "mv": "chirp-v3-0"}
+        ),
+        "clips": {},
+    }
+    if task.action == "LYRICS":
+        words = lyrics(task, stage=standing.stage)
+        fields |= {"title": words["title"], "text": words["text"]}
+    elif standing.stage is not Stage.SUBMITTED:
+        fields["clips"] = {str(clip["id"]): clip for clip in clips(task, stage=standing.stage)}
+    if standing.stage is Stage.FAILURE:
+        fields["error"] = task.fail_reason
+    return fields
+
+
+def _nonsense(task: SimulatedTask) -> Mapping[str, object]:
+    return {"task_id": task.task_id, "status": 42, "progress": [], "fail_reason": {"?": None}}
