@@ -64,10 +64,10 @@ def read_overview(session: Session, *, now: datetime) -> Overview:
         if status in PENDING:
             pending[gateway] = pending.get(gateway, 0) + number
     deliveries = dict.fromkeys(DELIVERY_STATES, 0)
-    deliveries |= {
-        state: number
-        for state, number in session.execute(select(Delivery.state, func.count()).group_by(Delivery.state))
-    }
+    counted_deliveries = session.execute(
+        select(Delivery.state, func.count().label("number")).group_by(Delivery.state)
+    )
+    deliveries |= {row.state: row.number for row in counted_deliveries}
     oldest_poll = session.scalar(select(func.min(PollBatch.next_poll_at)))
     oldest_delivery = session.scalar(
         select(func.min(Delivery.next_attempt_at)).where(Delivery.state == "PENDING")

@@ -1,0 +1,80 @@
+"""Statements on `gateways`: the names that may be used, and the health that all workers share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from worker.db.models import Gateway
+from worker.db.statements import upsert
+
+LONGEST_ERROR = 500  # characters kept of `last_error`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """How a gateway fares: no claims before `cooling_until`, and only a probe while `failures` is not 0."""
+
+    cooling_until: datetime | None
+    failures: int
+
+
+def remember(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
+    """Make sure that each name has its row with its batch size; health is left as it is."""
+    if not batch_sizes:
+        return
+    statement = upsert(session, Gateway).values(
+        [{"name": name, "batch_size": size} for name, size in sorted(batch_sizes.items())]
+    )
+    session.execute(
+        statement.on_conflict_do_update(
+            index_elements=["name"],
+            set_={"batch_size": statement.excluded.batch_size},
+            where=Gateway.batch_size != statement.excluded.batch_size,
+        )
+    )
+
+
+def batch_sizes(session: Session) -> dict[str, int]:
+    """Return the batch size of every gateway that a worker or `migrate` has ever named."""
+    return {name: size for name, size in session.execute(select(Gateway.name, Gateway.batch_size))}
+
+
+def lock(session: Session, *, name: str) -> Health | None:
+    """Take the gateway's row until the end of the transaction; None when it has no row yet.
+
+    Whoever holds it may count live leases and claim up to the limit: on PostgreSQL a lock inside the claim's
+    own statement would come after that statement's snapshot, and let the limit be exceeded. The lock leaves
+    foreign keys alone, so it never holds up an enqueue.
+    """
+    row = session.execute(
+        select(Gateway.cooling_until, Gateway.failures).where(Gateway.name == name).with_for_update(key_share=True)
+    ).one_or_none()
+    return None if row is None else Health(cooling_until=row.cooling_until, failures=row.failures)
+
+
+def record_trouble(session: Session, *, name: str, message: str, cooling_until: datetime, now: datetime) -> None:
+    """Note a bad answer: nobody asks the gateway before `cooling_until`."""
+    session.execute(
+        update(Gateway)
+        .where(Gateway.name == name)
+        .values(
+            cooling_until=cooling_until,
+            failures=Gateway.failures + 1,
+            last_error=message[:LONGEST_ERROR],
+            last_error_at=now,
+        )
+    )
+
+
+def record_health(session: Session, *, name: str) -> None:
+    """Note a good answer; writes nothing for a gateway that was well."""
+    session.execute(
+        update(Gateway)
+        .where(Gateway.name == name, Gateway.failures > 0)
+        .values(cooling_until=None, failures=0, last_error=None, last_error_at=None)
+    )

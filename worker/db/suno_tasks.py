@@ -1,0 +1,156 @@
+"""Statements on `suno_tasks` and `transitions`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy.orm import Session
+
+from worker.core.lifecycle import TERMINAL, Known, Status, Step
+from worker.db.models import SunoTask, Transition
+from worker.db.statements import table_of, upsert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A pending Suno task as its poll batch's claim read it."""
+
+    id: int
+    batch_id: int
+    task_id: str
+    known: Known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Existing:
+    """What an enqueue compares itself with."""
+
+    gateway: str
+    task_id: str
+    action: str
+    notify_hook: str | None
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A row that this transaction has locked: its status and hook cannot change before the commit."""
+
+    id: int
+    status: str
+    notify_hook: str | None
+
+
+def find(session: Session, *, gateway: str, task_ids: Iterable[str]) -> dict[str, Existing]:
+    """Return those of `task_ids` that are watched at `gateway`."""
+    columns = (SunoTask.gateway, SunoTask.task_id, SunoTask.action, SunoTask.notify_hook, SunoTask.status)
+    rows = session.execute(select(*columns).where(SunoTask.gateway == gateway, SunoTask.task_id.in_(list(task_ids))))
+    return {row.task_id: Existing(**row._mapping) for row in rows}  # noqa: SLF001 - a public name of SQLAlchemy
+
+
+def add_missing(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Insert tasks that are not there; return the ids of those inserted, by their task_id.
+
+    A task that another transaction inserts at the same time is left alone and not returned.
+    """
+    statement = upsert(session, SunoTask).values(list(rows)).on_conflict_do_nothing()
+    inserted = session.execute(statement.returning(SunoTask.id, SunoTask.task_id))
+    return {row.task_id: row.id for row in inserted}
+
+
+def of_batches(session: Session, *, batch_ids: Sequence[int]) -> dict[int, list[Watched]]:
+    """Return the pending tasks of each batch, oldest first."""
+    rows = session.execute(
+        select(
+            SunoTask.id,
+            SunoTask.poll_batch_id,
+            SunoTask.task_id,
+            SunoTask.status,
+            SunoTask.upstream_status,
+            SunoTask.progress,
+            SunoTask.fail_reason,
+            SunoTask.absences,
+            SunoTask.stuck_since_at,
+            SunoTask.enqueued_at,
+        )
+        .where(SunoTask.poll_batch_id.in_(batch_ids))
+        .order_by(SunoTask.id)
+    )
+    found: dict[int, list[Watched]] = {batch_id: [] for batch_id in batch_ids}
+    for row in rows:
+        known = Known(
+            status=Status(row.status),
+            upstream_status=row.upstream_status,
+            progress=row.progress,
+            fail_reason=row.fail_reason,
+            absences=row.absences,
+            stuck_since_at=row.stuck_since_at,
+            enqueued_at=row.enqueued_at,
+        )
+        watched = Watched(id=row.id, batch_id=row.poll_batch_id, task_id=row.task_id, known=known)
+        found[row.poll_batch_id].append(watched)
+    return found
+
+
+def hold(session: Session, *, ids: Sequence[int]) -> dict[int, Held]:
+    """Lock the rows in one order for all and return what they hold now."""
+    rows = session.execute(
+        select(SunoTask.id, SunoTask.status, SunoTask.notify_hook)
+        .where(SunoTask.id.in_(ids))
+        .order_by(SunoTask.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: Held(id=row.id, status=row.status, notify_hook=row.notify_hook) for row in rows}
+
+
+def write_if_status_seen(session: Session, *, steps: Sequence[tuple[Watched, Step]], now: datetime) -> None:
+    """Write what changed, each row only if its status is still the one that was seen."""
+    tasks = table_of(SunoTask)
+    going_on = [(watched, step) for watched, step in steps if step.known.status not in TERMINAL]
+    ended = [(watched, step) for watched, step in steps if step.known.status in TERMINAL]
+    guarded = update(tasks).where(tasks.c.id == bindparam("row_id"), tasks.c.status == bindparam("status_seen"))
+    if going_on:
+        session.connection().execute(guarded, [_changes(watched, step) for watched, step in going_on])
+    if ended:
+        session.connection().execute(guarded, [_changes(watched, step) | _end(step, now) for watched, step in ended])
+
+
+def add_transitions(session: Session, *, rows: Sequence[tuple[int, str | None, str]], now: datetime) -> None:
+    """Record changes of status: (row id, from, to)."""
+    if rows:
+        session.execute(
+            insert(Transition),
+            [
+                {"suno_task_id": row_id, "from_status": before, "to_status": after, "at": now}
+                for row_id, before, after in rows
+            ],
+        )
+
+
+def _changes(watched: Watched, step: Step) -> dict[str, Any]:
+    return {
+        "row_id": watched.id,
+        "status_seen": watched.known.status.value,
+        "status": step.known.status.value,
+        "upstream_status": step.known.upstream_status,
+        "progress": step.known.progress,
+        "fail_reason": step.known.fail_reason,
+        "absences": step.known.absences,
+        "stuck_since_at": step.known.stuck_since_at,
+    }
+
+
+def _end(step: Step, now: datetime) -> dict[str, Any]:
+    return {
+        "upstream_submitted_at": step.times.submitted_at,
+        "upstream_started_at": step.times.started_at,
+        "upstream_finished_at": step.times.finished_at,
+        "data": step.data,
+        "finished_at": now,
+        "last_polled_at": now,
+        "poll_batch_id": None,
+    }

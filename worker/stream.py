@@ -1,0 +1,198 @@
+"""Keep a process's slots filled: claim, call, record, each outcome as it comes.
+
+A *stream* belongs to a process and is shared by the Celery messages that ring it. One message at a time runs it;
+another that arrives meanwhile only wakes the runner. A run claims no more than has a free slot now, hands each
+claim to the event loop, and records outcomes in groups as they arrive; a slow peer so holds its own slot and
+nothing else.
+
+A run ends when nothing is in flight and nothing is due. After its budget it also ends as soon as a successor has
+come to take over what is in flight; until one has, it goes on, so that nothing depends on the broker being there.
+
+Limits: SQL runs in the runner's thread, so one stream uses at most one core for it. More throughput is more
+worker processes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import timedelta
+from queue import Empty, SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+ItemIn = TypeVar("ItemIn", contravariant=True)
+OutcomeIn = TypeVar("OutcomeIn", contravariant=True)
+
+RUN_BUDGET = timedelta(seconds=30)
+GROUP = 200  # outcomes recorded together at most
+LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits for answers
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed(Generic[Item]):
+    """What a claim took. `more`: it was held back by a limit, so freed slots are worth another look."""
+
+    items: Sequence[Item]
+    more: bool
+
+
+class Work(Protocol[Item, Outcome]):
+    """The four steps of a use-case, as a stream runs them."""
+
+    def claim(self, *, free: int) -> Claimed[Item]:
+        """Take at most `free` due rows in one short transaction."""
+
+    def call(self, item: Item) -> AsyncIterator[Outcome]:
+        """Ask the peer; runs on the event loop and knows no SQL."""
+
+    def record(self, finished: Sequence[tuple[Item, Outcome]]) -> None:
+        """Decide and write, in short transactions."""
+
+
+class Submit(Protocol):
+    """Starts a coroutine on the event loop from any thread."""
+
+    def __call__(self, coroutine: Coroutine[Any, Any, None], /) -> object:
+        """Start `coroutine`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ring:
+    """Somebody says that work is due."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived(Generic[Item, Outcome]):
+    item: Item
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A call is over; its slot is free."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Who runs, and who waits to run next; guarded by the stream's lock."""
+
+    running: bool = False
+    overdue: bool = False
+    successor: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Stream(Generic[Item, Outcome]):
+    """One process's flow of claims through a bounded number of slots."""
+
+    def __init__(self, *, name: str, slots: int, work: Work[Item, Outcome], submit: Submit) -> None:
+        """Make a stream of at most `slots` calls in flight; starts nothing."""
+        self._name = name
+        self._slots = slots
+        self._work = work
+        self._submit = submit
+        self._turn = _Turn()
+        self._baton = threading.Lock()
+        self._bell: SimpleQueue[_Ring | _Arrived[Item, Outcome] | _Ended] = SimpleQueue()
+        self._in_flight = 0  # touched only by the holder of the baton
+
+    def ring(self) -> None:
+        """Wake the runner, if there is one."""
+        self._bell.put(_Ring())
+
+    def run(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta = RUN_BUDGET) -> bool:
+        """Work until nothing is due; False when another run was under way and has been woken instead.
+
+        `stop` ends claims at once; what is in flight is waited for and recorded. `ring_successor` is called once
+        when the budget is spent and there is still work.
+        """
+        if not self._take_turn():
+            self.ring()
+            return False
+        with self._baton:
+            try:
+                self._flow(stop=stop, ring_successor=ring_successor, budget=budget)
+            finally:
+                with self._turn.lock:
+                    self._turn.running = self._turn.successor
+                    self._turn.overdue = self._turn.successor = False
+        return True
+
+    def _take_turn(self) -> bool:
+        with self._turn.lock:
+            if not self._turn.running:
+                self._turn.running = True
+                return True
+            if self._turn.overdue and not self._turn.successor:
+                self._turn.successor = True
+                self.ring()
+                return True
+            return False
+
+    def _flow(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta) -> None:
+        end = time.monotonic() + budget.total_seconds()
+        look_at, more, rung = 0.0, False, False
+        while True:
+            now = time.monotonic()
+            may_look = not stop.is_set() and self._in_flight < self._slots
+            if may_look and now >= look_at:
+                more = self._fill()
+                look_at = now + LOOK_EVERY_S
+            if self._in_flight == 0 and (stop.is_set() or not more):
+                return
+            if now >= end and not rung:
+                with self._turn.lock:
+                    self._turn.overdue = rung = True
+                ring_successor()
+            if self._is_relieved():
+                return
+            rang, freed = self._listen(wait=max(0.0, look_at - time.monotonic()) if may_look else LOOK_EVERY_S)
+            if rang or (freed and more):
+                look_at = 0.0
+
+    def _fill(self) -> bool:
+        claimed = self._work.claim(free=self._slots - self._in_flight)
+        for item in claimed.items:
+            self._in_flight += 1
+            self._submit(self._drive(item))
+        return claimed.more
+
+    async def _drive(self, item: Item) -> None:
+        try:
+            async for outcome in self._work.call(item):
+                self._bell.put(_Arrived(item, outcome))
+        except Exception:
+            # A fault of ours: the row's lease ends by itself and it is tried again.
+            logger.exception("%s: a call failed in an unforeseen way", self._name)
+        finally:
+            self._bell.put(_Ended())
+
+    def _listen(self, *, wait: float) -> tuple[bool, bool]:
+        """Wait for the first event, record all that have come; say whether it rang and whether a slot is free."""
+        events = self._events(wait=wait)
+        finished = [(event.item, event.outcome) for event in events if isinstance(event, _Arrived)]
+        ended = sum(isinstance(event, _Ended) for event in events)
+        self._in_flight -= ended
+        if finished:
+            self._work.record(finished)
+        return any(isinstance(event, _Ring) for event in events), ended > 0
+
+    def _events(self, *, wait: float) -> list[_Ring | _Arrived[Item, Outcome] | _Ended]:
+        events: list[_Ring | _Arrived[Item, Outcome] | _Ended] = []
+        with suppress(Empty):
+            events.append(self._bell.get(timeout=wait))
+            while len(events) < 2 * GROUP:
+                events.append(self._bell.get_nowait())
+        return events
+
+    def _is_relieved(self) -> bool:
+        with self._turn.lock:
+            return self._turn.successor
