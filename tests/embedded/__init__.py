@@ -1,0 +1,1 @@
+"""Tests of what `suno-worker up` runs: real processes, started and ended."""

