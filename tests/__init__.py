@@ -1,1 +1,0 @@
-"""The tests, in the shape of `worker/`."""

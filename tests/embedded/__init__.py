@@ -1,1 +1,0 @@
-"""Tests of what `suno-worker up` runs: real processes, started and ended."""
