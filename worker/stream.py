@@ -108,7 +108,9 @@ class Stream(Generic[Item, Outcome]):
         """Wake the runner, if there is one."""
         self._bell.put(_Ring())
 
-    def run(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta = RUN_BUDGET) -> bool:
+    def run(
+        self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta = RUN_BUDGET
+    ) -> bool:
         """Work until nothing is due; False when another run was under way and has been woken instead.
 
         `stop` ends claims at once; what is in flight is waited for and recorded. `ring_successor` is called once
@@ -154,7 +156,9 @@ class Stream(Generic[Item, Outcome]):
                 ring_successor()
             if self._is_relieved():
                 return
-            rang, freed = self._listen(wait=max(0.0, look_at - time.monotonic()) if may_look else LOOK_EVERY_S)
+            rang, freed = self._listen(
+                wait=max(0.0, look_at - time.monotonic()) if may_look else LOOK_EVERY_S
+            )
             if rang or (freed and more):
                 look_at = 0.0
 

@@ -19,6 +19,8 @@ from worker.db.statements import table_of, upsert
 # The one event there is: the Suno task has ended. A delivery is unique for its task and event.
 FINISHED = "finished"
 
+LARGEST_CLAIM = 200  # rows of one claim: a transaction of milliseconds on either database
+
 
 class State(StrEnum):
     """Where a delivery stands."""
@@ -63,10 +65,8 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
     """Write the outbox rows, due at once; part of the transaction of the terminal transition."""
     if not owed:
         return
-    origins = upsert(session, Origin).values(
-        [{"origin": origin, "last_used_at": now} for origin in sorted({one.origin for one in owed})]
-    )
-    session.execute(origins.on_conflict_do_nothing())
+    for origin in sorted({one.origin for one in owed}):
+        add_origin(session, origin=origin, now=now)
     session.execute(
         insert(Delivery),
         [
@@ -83,6 +83,11 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
             for one in owed
         ],
     )
+
+
+def add_origin(session: Session, *, origin: str, now: datetime) -> None:
+    """Make sure that the origin has its row."""
+    session.execute(upsert(session, Origin).values(origin=origin, last_used_at=now).on_conflict_do_nothing())
 
 
 def claim(session: Session, *, limit: int, lease: timedelta, now: datetime) -> list[Lease]:
@@ -121,7 +126,10 @@ def hold(session: Session, *, ids: Sequence[str]) -> dict[str, Held]:
         .order_by(Delivery.id)
         .with_for_update(key_share=True)
     )
-    return {row.id: Held(state=State(row.state), claims=row.claims, attempt_count=row.attempt_count) for row in rows}
+    return {
+        row.id: Held(state=State(row.state), claims=row.claims, attempt_count=row.attempt_count)
+        for row in rows
+    }
 
 
 def write_if_state_seen(session: Session, *, changes: Sequence[dict[str, Any]]) -> None:

@@ -52,12 +52,16 @@ def lock(session: Session, *, name: str) -> Health | None:
     foreign keys alone, so it never holds up an enqueue.
     """
     row = session.execute(
-        select(Gateway.cooling_until, Gateway.failures).where(Gateway.name == name).with_for_update(key_share=True)
+        select(Gateway.cooling_until, Gateway.failures)
+        .where(Gateway.name == name)
+        .with_for_update(key_share=True)
     ).one_or_none()
     return None if row is None else Health(cooling_until=row.cooling_until, failures=row.failures)
 
 
-def record_trouble(session: Session, *, name: str, message: str, cooling_until: datetime, now: datetime) -> None:
+def record_trouble(
+    session: Session, *, name: str, message: str, cooling_until: datetime, now: datetime
+) -> None:
     """Note a bad answer: nobody asks the gateway before `cooling_until`."""
     session.execute(
         update(Gateway)

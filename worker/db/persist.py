@@ -48,6 +48,8 @@ def persist(work: Callable[[], T], *, within: timedelta, what: str) -> T:
         except (DBAPIError, PoolTimeoutError) as error:
             if not is_passing(error) or time.monotonic() + pause >= end:
                 raise
-            logger.warning("the database is away; %s is tried again in %.1f s: %s", what, pause, describe(error))
+            logger.warning(
+                "the database is away; %s is tried again in %.1f s: %s", what, pause, describe(error)
+            )
         threading.Event().wait(pause)
         pause = min(pause * 2, LONGEST_PAUSE_S)

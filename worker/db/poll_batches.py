@@ -81,7 +81,9 @@ def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, 
 def release_lease_seen(session: Session, *, lease: Lease, next_poll_at: datetime, now: datetime) -> bool:
     """End the lease and set the next due time; False when another claim has come since."""
     return _write_if_claim_seen(
-        session, lease=lease, values={"next_poll_at": next_poll_at, "leased_until": None, "last_polled_at": now}
+        session,
+        lease=lease,
+        values={"next_poll_at": next_poll_at, "leased_until": None, "last_polled_at": now},
     )
 
 

@@ -17,6 +17,9 @@ def add(session: Session, *, source: str, reason: str, arguments: str, now: date
     """Write one refusal; long texts are cut."""
     session.execute(
         insert(Rejection).values(
-            at=now, source=source[:64], reason=reason[:LONGEST_REASON], arguments=arguments[:LONGEST_ARGUMENTS]
+            at=now,
+            source=source[:64],
+            reason=reason[:LONGEST_REASON],
+            arguments=arguments[:LONGEST_ARGUMENTS],
         )
     )

@@ -48,7 +48,9 @@ class Held:
 def find(session: Session, *, gateway: str, task_ids: Iterable[str]) -> dict[str, Existing]:
     """Return those of `task_ids` that are watched at `gateway`."""
     columns = (SunoTask.gateway, SunoTask.task_id, SunoTask.action, SunoTask.notify_hook, SunoTask.status)
-    rows = session.execute(select(*columns).where(SunoTask.gateway == gateway, SunoTask.task_id.in_(list(task_ids))))
+    rows = session.execute(
+        select(*columns).where(SunoTask.gateway == gateway, SunoTask.task_id.in_(list(task_ids)))
+    )
     return {row.task_id: Existing(**row._mapping) for row in rows}  # noqa: SLF001 - a public name of SQLAlchemy
 
 
@@ -112,11 +114,15 @@ def write_if_status_seen(session: Session, *, steps: Sequence[tuple[Watched, Ste
     tasks = table_of(SunoTask)
     going_on = [(watched, step) for watched, step in steps if step.known.status not in TERMINAL]
     ended = [(watched, step) for watched, step in steps if step.known.status in TERMINAL]
-    guarded = update(tasks).where(tasks.c.id == bindparam("row_id"), tasks.c.status == bindparam("status_seen"))
+    guarded = update(tasks).where(
+        tasks.c.id == bindparam("row_id"), tasks.c.status == bindparam("status_seen")
+    )
     if going_on:
         session.connection().execute(guarded, [_changes(watched, step) for watched, step in going_on])
     if ended:
-        session.connection().execute(guarded, [_changes(watched, step) | _end(step, now) for watched, step in ended])
+        session.connection().execute(
+            guarded, [_changes(watched, step) | _end(step, now) for watched, step in ended]
+        )
 
 
 def add_transitions(session: Session, *, rows: Sequence[tuple[int, str | None, str]], now: datetime) -> None:

@@ -1,0 +1,254 @@
+"""POST finished results to their endpoints: claim, post, judge, record.
+
+One claim is one delivery, one outcome is one attempt row. Between the receiver's 2xx and our record lies a
+moment in which a crash makes us send again: that is what *at least once* means, and why every attempt of a
+delivery carries the same `webhook-id`. An outcome that comes after its lease has been taken over still gets its
+attempt row; it changes the delivery only if it was a 2xx.
+
+Left for later rooms: the adaptive limit and the breaker per origin have their columns in `origins` and will
+narrow the claim; until then a process's slots are shared by all origins alike.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, assert_never
+
+from sqlalchemy.exc import DBAPIError
+
+import worker
+from worker.clients.endpoint import Post
+from worker.core.webhook import (
+    Answered,
+    Delivered,
+    Discarded,
+    Failed,
+    PostOutcome,
+    Retry,
+    Verdict,
+    encode_body,
+    headers,
+    judge,
+    origin_of,
+)
+from worker.db import deliveries
+from worker.db.clock import read_now
+from worker.db.deliveries import Held, Lease, State
+from worker.db.persist import describe, is_passing, persist
+from worker.db.session import Sessions
+from worker.stream import Claimed, Stream, Submit
+
+LEASE_MARGIN = timedelta(seconds=45)  # beyond the POST's own deadline: time to record
+SLOTS = 512  # POSTs in flight in one process
+
+logger = logging.getLogger(__name__)
+
+
+class Posts(Protocol):
+    """The endpoint client's one verb."""
+
+    async def post(self, post: Post) -> PostOutcome:
+        """Send `post` and return what came of it; raises nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posted:
+    """What came of one POST."""
+
+    outcome: PostOutcome
+    duration: timedelta
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run did, for Flower."""
+
+    attempts: int = 0
+    delivered: int = 0
+    retried: int = 0
+    discarded: int = 0
+    late: int = 0
+
+
+class Dispatcher:
+    """The delivery stream of one process."""
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        secrets: Callable[[str], Sequence[bytes]],
+        retry_schedule: tuple[timedelta, ...],
+        timeout: timedelta,
+        client: Posts,
+        submit: Submit,
+    ) -> None:
+        """Make a dispatcher; `secrets` gives the signing secrets for a gateway's name, newest first."""
+        self._sessions = sessions
+        self._secrets = secrets
+        self._retry_schedule = retry_schedule
+        self._lease = timeout + LEASE_MARGIN
+        self._client = client
+        self._counts = Counts()
+        self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
+
+    def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
+        """Deliver what is due; return counts, or `{"joined": True}` when this process delivers already."""
+        if not self._stream.run(stop=stop, ring_successor=ring_successor):
+            return {"joined": True}
+        counts, self._counts = self._counts, Counts()
+        return {
+            "attempts": counts.attempts,
+            "delivered": counts.delivered,
+            "retried": counts.retried,
+            "discarded": counts.discarded,
+            "late": counts.late,
+        }
+
+    def claim(self, *, free: int) -> Claimed[Lease]:
+        """Take due deliveries, the longest due first."""
+        limit = min(free, deliveries.LARGEST_CLAIM)
+        try:
+            with self._sessions.begin() as session:
+                now = read_now(session)
+                leases = deliveries.claim(session, limit=limit, lease=self._lease, now=now)
+        except DBAPIError as error:
+            if not is_passing(error):
+                raise
+            logger.warning("the database is away; nothing was claimed: %s", describe(error))
+            return Claimed(items=[], more=False)
+        return Claimed(items=leases, more=len(leases) == limit)
+
+    async def call(self, item: Lease) -> AsyncIterator[Posted]:
+        """Sign and POST."""
+        body = encode_body(item.result)
+        signed = headers(
+            delivery_id=item.id,
+            attempt=item.claims,
+            timestamp=int(item.claimed_at.timestamp()),
+            secrets=self._secrets(item.gateway),
+            body=body,
+            version=worker.__version__,
+        )
+        begun = time.monotonic()
+        outcome = await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))
+        yield Posted(outcome=outcome, duration=timedelta(seconds=time.monotonic() - begun))
+
+    def record(self, finished: Sequence[tuple[Lease, Posted]]) -> None:
+        """Judge the outcomes and write them in one transaction, with their attempt rows."""
+        try:
+            verdicts = persist(
+                lambda: self._record_group(finished),
+                within=LEASE_MARGIN,
+                what=f"the record of {len(finished)} attempts",
+            )
+        except DBAPIError as error:
+            # The leases end by themselves and the results are sent again under the same ids.
+            logger.error("%d attempts were not recorded: %s", len(finished), describe(error))
+            return
+        for (lease, posted), verdict in zip(finished, verdicts, strict=True):
+            self._count(verdict)
+            _log(lease, posted, verdict)
+
+    def _record_group(self, finished: Sequence[tuple[Lease, Posted]]) -> list[Verdict | None]:
+        with self._sessions.begin() as session:
+            now = read_now(session)
+            held = deliveries.hold(session, ids=[lease.id for lease, _ in finished])
+            verdicts: list[Verdict | None] = []
+            changes: dict[type, list[dict[str, Any]]] = {}
+            attempts: list[dict[str, Any]] = []
+            for lease, posted in finished:
+                row = held.get(lease.id)
+                if row is None:  # pruned meanwhile: nothing left to change
+                    verdicts.append(None)
+                    continue
+                verdict = self._judge(posted, row=row, now=now)
+                on_time = row.state is State.PENDING and row.claims == lease.claims
+                if on_time or (isinstance(verdict, Delivered) and row.state is not State.DELIVERED):
+                    changes.setdefault(type(verdict), []).append(
+                        _change(lease, row=row, verdict=verdict, now=now)
+                    )
+                    applied: Verdict | None = verdict
+                else:
+                    late = {"row_id": lease.id, "attempt_count": row.attempt_count + 1}
+                    changes.setdefault(type(None), []).append(late | _seen(row))
+                    applied = None
+                attempts.append(_attempt(lease, posted, applied=applied))
+                verdicts.append(applied)
+            for group in changes.values():
+                deliveries.write_if_state_seen(session, changes=group)
+            deliveries.add_attempts(session, rows=attempts)
+        return verdicts
+
+    def _judge(self, posted: Posted, *, row: Held, now: datetime) -> Verdict:
+        return judge(
+            posted.outcome,
+            attempt_count=row.attempt_count + 1,
+            retry_schedule=self._retry_schedule,
+            now=now,
+            jitter=random.random(),  # noqa: S311 - spreads load
+        )
+
+    def _count(self, verdict: Verdict | None) -> None:
+        self._counts.attempts += 1
+        self._counts.delivered += isinstance(verdict, Delivered)
+        self._counts.retried += isinstance(verdict, Retry)
+        self._counts.discarded += isinstance(verdict, Discarded)
+        self._counts.late += verdict is None
+
+
+def _seen(row: Held) -> dict[str, Any]:
+    return {"state_seen": row.state.value, "claims_seen": row.claims}
+
+
+def _change(lease: Lease, *, row: Held, verdict: Verdict, now: datetime) -> dict[str, Any]:
+    """Return the delivery's new values; each verdict always names the same columns."""
+    change = _seen(row) | {"row_id": lease.id, "attempt_count": row.attempt_count + 1, "leased_until": None}
+    match verdict:
+        case Delivered():
+            end = {"delivered_at": now, "discarded_at": None, "discard_reason": None}
+            return change | {"state": State.DELIVERED.value} | end
+        case Retry(at=at):
+            return change | {"next_attempt_at": at}
+        case Discarded(reason=reason):
+            return change | {"state": State.DISCARDED.value, "discarded_at": now, "discard_reason": reason}
+        case _:
+            assert_never(verdict)
+
+
+def _attempt(lease: Lease, posted: Posted, *, applied: Verdict | None) -> dict[str, Any]:
+    match posted.outcome:
+        case Answered(status_code=status_code, excerpt=excerpt):
+            outcome: dict[str, Any] = {"status_code": status_code, "error": None, "detail": excerpt}
+        case Failed(error=error, detail=detail):
+            outcome = {"status_code": None, "error": error.value, "detail": detail}
+        case _:
+            assert_never(posted.outcome)
+    return outcome | {
+        "delivery_id": lease.id,
+        "number": lease.claims,
+        "at": lease.claimed_at,
+        "duration_ms": round(posted.duration.total_seconds() * 1000),
+        "next_attempt_at": applied.at if isinstance(applied, Retry) else None,
+    }
+
+
+def _log(lease: Lease, posted: Posted, verdict: Verdict | None) -> None:
+    """Log the attempt with all its facts in one line; the hook's path and query may hold a secret and stay out."""
+    answer = posted.outcome
+    logger.info(
+        "delivery=%s task_id=%s attempt=%d origin=%s answer=%s duration_ms=%d verdict=%s",
+        lease.id,
+        ascii(lease.result.task_id),
+        lease.claims,
+        origin_of(lease.result.notify_hook),
+        answer.status_code if isinstance(answer, Answered) else answer.error.value,
+        round(posted.duration.total_seconds() * 1000),
+        "late" if verdict is None else type(verdict).__name__.lower(),
+    )

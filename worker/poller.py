@@ -1,0 +1,312 @@
+"""Ask the gateways about pending Suno tasks: claim, ask, advance, record.
+
+One claim is one poll batch, one answer is one record. The transition and the outbox row that it owes are one
+transaction, so there is no moment in which a result exists and its webhook does not. A bad answer is the
+gateway's trouble: it moves the gateway's next poll and no task. An answer that comes after its lease has been
+taken over by another worker changes nothing.
+
+Left for later rooms: batches that thin out are not merged yet, and a batch that the gateway refuses because of
+one poisonous id is not bisected yet; it is retried as a whole while the gateway cools down.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from worker.clients.gateway import GatewayTarget
+from worker.core.lifecycle import TERMINAL, Action, Limits, Status, Step, Unanswered, advance
+from worker.core.schedule import cooldown, next_poll_wait
+from worker.core.webhook import origin_of
+from worker.core.wire import Bad, Good, Reply
+from worker.db import deliveries, gateways, poll_batches, suno_tasks
+from worker.db.clock import read_now
+from worker.db.identity import new_delivery_id
+from worker.db.persist import describe, is_passing, persist
+from worker.db.poll_batches import Lease
+from worker.db.session import Sessions
+from worker.db.suno_tasks import Watched
+from worker.stream import Claimed, Stream, Submit
+
+LEASE_MARGIN = timedelta(seconds=45)  # beyond the call's own deadline: time to record
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolledGateway:
+    """A gateway as the poller needs it: where to ask, and how much at once over all workers."""
+
+    target: GatewayTarget
+    batch_size: int
+    concurrency: int
+    cooldown: timedelta
+
+
+class Fetches(Protocol):
+    """The gateway client's one verb."""
+
+    def fetch(
+        self, target: GatewayTarget, *, action: Action, task_ids: Sequence[str]
+    ) -> AsyncIterator[tuple[tuple[str, ...], Reply]]:
+        """Ask about `task_ids`; yield each answer with the ids it was asked for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimedBatch:
+    """A poll batch under lease with its tasks."""
+
+    lease: Lease
+    tasks: Mapping[str, Watched]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """One answer of a gateway. `last`: the batch has no further request, its lease can end."""
+
+    task_ids: tuple[str, ...]
+    reply: Reply
+    last: bool
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a run did, for Flower."""
+
+    polled: int = 0
+    transitions: int = 0
+    finished: int = 0
+    troubles: int = 0
+    lost: int = 0
+
+
+class Poller:
+    """The poll stream of one process."""
+
+    def __init__(
+        self,
+        *,
+        sessions: Sessions,
+        polled: Mapping[str, PolledGateway],
+        limits: Limits,
+        poll_interval: timedelta,
+        client: Fetches,
+        submit: Submit,
+        ring_deliver: Callable[[], None],
+    ) -> None:
+        """Make a poller; `ring_deliver` is called after a commit that wrote to the outbox."""
+        self._sessions = sessions
+        self._polled = polled
+        self._limits = limits
+        self._poll_interval = poll_interval
+        self._client = client
+        self._ring_deliver = ring_deliver
+        self._rotation = 0
+        self._counts = Counts()
+        slots = sum(gateway.concurrency for gateway in polled.values())
+        self._stream = Stream(name="suno.poll", slots=slots, work=self, submit=submit)
+
+    def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
+        """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""
+        if not self._stream.run(stop=stop, ring_successor=ring_successor):
+            return {"joined": True}
+        counts, self._counts = self._counts, Counts()
+        return {
+            "polled": counts.polled,
+            "transitions": counts.transitions,
+            "finished": counts.finished,
+            "troubles": counts.troubles,
+            "lost": counts.lost,
+        }
+
+    def claim(self, *, free: int) -> Claimed[ClaimedBatch]:
+        """Take due batches of the gateways in rotation, within each one's limit over all workers."""
+        taken: list[ClaimedBatch] = []
+        more = False
+        names = sorted(self._polled)
+        self._rotation += 1
+        for offset in range(len(names)):
+            if len(taken) >= free:
+                return Claimed(items=taken, more=True)
+            name = names[(self._rotation + offset) % len(names)]
+            try:
+                claimed = self._claim_of(name, free=free - len(taken))
+            except DBAPIError as error:
+                if not is_passing(error):
+                    raise
+                logger.warning("the database is away; nothing was claimed: %s", describe(error))
+                break
+            taken += claimed.items
+            more = more or claimed.more
+        return Claimed(items=taken, more=more)
+
+    def _claim_of(self, name: str, *, free: int) -> Claimed[ClaimedBatch]:
+        gateway = self._polled[name]
+        with self._sessions.begin() as session:
+            health = gateways.lock(session, name=name)
+            now = read_now(session)
+            if health is None or (health.cooling_until is not None and health.cooling_until > now):
+                return Claimed(items=[], more=False)
+            in_flight = poll_batches.live_leases(session, gateway=name, now=now)
+            # A gateway that failed last is asked once; a good answer opens it for all.
+            capacity = 1 if health.failures else gateway.concurrency
+            limit = min(capacity - in_flight, free)
+            if limit <= 0:
+                return Claimed(items=[], more=True)
+            lease = gateway.target.timeout + LEASE_MARGIN
+            leases = poll_batches.claim(session, gateway=name, limit=limit, lease=lease, now=now)
+            tasks = (
+                suno_tasks.of_batches(session, batch_ids=[lease.batch_id for lease in leases])
+                if leases
+                else {}
+            )
+        items = [
+            ClaimedBatch(lease=lease, tasks={task.task_id: task for task in tasks[lease.batch_id]})
+            for lease in leases
+        ]
+        return Claimed(items=items, more=len(leases) == limit)
+
+    async def call(self, item: ClaimedBatch) -> AsyncIterator[Polled]:
+        """Ask the gateway, in requests of at most its batch size; stop at the first bad answer."""
+        gateway = self._polled[item.lease.gateway]
+        ids = list(item.tasks)
+        if not ids:
+            yield Polled(task_ids=(), reply=Good(observations={}), last=True)
+        answered = 0
+        action = Action(item.lease.action)
+        for start in range(0, len(ids), gateway.batch_size):
+            asked = ids[start : start + gateway.batch_size]
+            async for task_ids, reply in self._client.fetch(gateway.target, action=action, task_ids=asked):
+                answered += len(task_ids)
+                last = answered >= len(ids) or isinstance(reply, Bad)
+                yield Polled(task_ids=task_ids, reply=reply, last=last)
+                if last:
+                    return
+
+    def record(self, finished: Sequence[tuple[ClaimedBatch, Polled]]) -> None:
+        """Advance the tasks of each answer and write what changed, each answer in its own transaction."""
+        owed = 0
+        for batch, polled in finished:
+            try:
+                owed += persist(
+                    lambda batch=batch, polled=polled: self._record_one(batch, polled),  # type: ignore[misc]
+                    within=LEASE_MARGIN,
+                    what=f"the record of poll batch {batch.lease.batch_id}",
+                )
+            except DBAPIError as error:
+                # The lease ends by itself and the batch is asked again: the gateway still has the answer.
+                logger.error("poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error))
+                self._counts.lost += 1
+        if owed:
+            self._ring_deliver()
+
+    def _record_one(self, batch: ClaimedBatch, polled: Polled) -> int:
+        with self._sessions.begin() as session:
+            now = read_now(session)
+            if not self._keep_lease(session, batch=batch, polled=polled, now=now):
+                self._counts.lost += 1
+                logger.info("poll batch %s: an answer came after its lease", batch.lease.batch_id)
+                return 0
+            steps = self._decide(batch, polled, now=now)
+            owed = _write(session, steps=steps, now=now)
+            self._record_health(session, batch=batch, reply=polled.reply, now=now)
+            if polled.last:
+                poll_batches.delete_empty(session, batch_id=batch.lease.batch_id)
+        self._count(polled, steps)
+        _log(batch, polled, steps)
+        return owed
+
+    def _decide(self, batch: ClaimedBatch, polled: Polled, *, now: datetime) -> list[tuple[Watched, Step]]:
+        observations = polled.reply.observations if isinstance(polled.reply, Good) else {}
+        steps: list[tuple[Watched, Step]] = []
+        for task_id in polled.task_ids:
+            watched = batch.tasks[task_id]
+            observation = observations.get(task_id, Unanswered())
+            step = advance(watched.known, observation, now=now, limits=self._limits)
+            if step.known != watched.known:
+                steps.append((watched, step))
+        return steps
+
+    def _keep_lease(self, session: Session, *, batch: ClaimedBatch, polled: Polled, now: datetime) -> bool:
+        lease = batch.lease
+        gateway = self._polled[lease.gateway]
+        if not polled.last:
+            until = now + gateway.target.timeout + LEASE_MARGIN
+            return poll_batches.renew_lease_seen(session, lease=lease, leased_until=until, now=now)
+        age = now - lease.youngest_at
+        wait = next_poll_wait(age=age, interval=self._poll_interval, jitter=random.random())  # noqa: S311 - spreads load
+        # After a bad answer the batch stays due: it is the gateway that waits.
+        next_poll_at = now if isinstance(polled.reply, Bad) else now + wait
+        return poll_batches.release_lease_seen(session, lease=lease, next_poll_at=next_poll_at, now=now)
+
+    def _record_health(self, session: Session, *, batch: ClaimedBatch, reply: Reply, now: datetime) -> None:
+        name = batch.lease.gateway
+        if isinstance(reply, Good):
+            gateways.record_health(session, name=name)
+            return
+        health = gateways.lock(session, name=name)
+        wait = cooldown(
+            trouble=reply.trouble,
+            failures=1 if health is None else health.failures + 1,
+            base=self._polled[name].cooldown,
+            retry_after=reply.retry_after,
+            jitter=random.random(),  # noqa: S311 - spreads load
+        )
+        gateways.record_trouble(session, name=name, message=reply.message, cooling_until=now + wait, now=now)
+
+    def _count(self, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:
+        self._counts.polled += len(polled.task_ids)
+        self._counts.troubles += isinstance(polled.reply, Bad)
+        self._counts.transitions += sum(step.transition is not None for _, step in steps)
+        self._counts.finished += sum(step.known.status in TERMINAL for _, step in steps)
+
+
+def _write(session: Session, *, steps: Sequence[tuple[Watched, Step]], now: datetime) -> int:
+    """Write the steps whose tasks still stand where they were seen; return how many deliveries they owe."""
+    if not steps:
+        return 0
+    held = suno_tasks.hold(session, ids=[watched.id for watched, _ in steps])
+    valid = [
+        (watched, step)
+        for watched, step in steps
+        if watched.id in held and held[watched.id].status == watched.known.status
+    ]
+    suno_tasks.write_if_status_seen(session, steps=valid, now=now)
+    moved = [
+        (watched.id, step.transition[0].value, step.transition[1].value)
+        for watched, step in valid
+        if step.transition is not None
+    ]
+    suno_tasks.add_transitions(session, rows=moved, now=now)
+    owed = [
+        deliveries.Owed(
+            id=new_delivery_id(now=now), suno_task_id=watched.id, notify_hook=hook, origin=origin_of(hook)
+        )
+        for watched, step in valid
+        if step.known.status in TERMINAL and (hook := held[watched.id].notify_hook) is not None
+    ]
+    deliveries.add(session, owed=owed, now=now)
+    return len(owed)
+
+
+def _log(batch: ClaimedBatch, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:
+    where = f"gateway={batch.lease.gateway} action={batch.lease.action} batch={batch.lease.batch_id}"
+    if isinstance(polled.reply, Bad):
+        logger.warning(
+            "%s trouble=%s tasks stay as they are: %s", where, polled.reply.trouble, polled.reply.message
+        )
+        return
+    for oddity in polled.reply.oddities:
+        logger.warning("%s odd answer: %s", where, oddity)
+    for watched, step in steps:
+        if step.transition is not None:
+            before, after = step.transition
+            logger.info("%s task_id=%s %s -> %s", where, ascii(watched.task_id), before, Status(after))

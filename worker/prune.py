@@ -1,0 +1,98 @@
+"""Delete what is past its retention, in small transactions that nobody has to wait for.
+
+Finished Suno tasks go with their transitions, deliveries and attempts, but never one whose delivery is still
+PENDING. Rejections go after 7 days or beyond 10,000; origins that nothing refers to go after 7 idle days.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.orm import Session
+
+from worker.db import deliveries
+from worker.db.clock import read_now
+from worker.db.models import Attempt, Delivery, Origin, Rejection, SunoTask, Transition
+from worker.db.session import Sessions
+
+GROUP = 200  # rows of one transaction
+REJECTIONS_KEPT_FOR = timedelta(days=7)
+REJECTIONS_KEPT = 10_000
+ORIGINS_KEPT_FOR = timedelta(days=7)
+
+
+def prune(sessions: Sessions, *, retention: timedelta, stop: threading.Event) -> dict[str, int]:
+    """Delete what is past its time; return how much of each. `stop` ends it between two transactions."""
+    return {
+        "suno_tasks": _drain(
+            sessions, lambda session, now: _prune_tasks(session, before=now - retention), stop=stop
+        ),
+        "rejections": _drain(sessions, _prune_rejections, stop=stop),
+        "origins": _drain(sessions, _prune_origins, stop=stop),
+    }
+
+
+def _drain(sessions: Sessions, step: Callable[[Session, datetime], int], *, stop: threading.Event) -> int:
+    total = 0
+    while not stop.is_set():
+        with sessions.begin() as session:
+            removed = step(session, read_now(session))
+        total += removed
+        if removed < GROUP:
+            break
+    return total
+
+
+def _prune_tasks(session: Session, *, before: datetime) -> int:
+    pending = exists().where(
+        Delivery.suno_task_id == SunoTask.id, Delivery.state == deliveries.State.PENDING.value
+    )
+    old = (
+        select(SunoTask.id)
+        .where(SunoTask.finished_at < before, ~pending)
+        .order_by(SunoTask.finished_at)
+        .limit(GROUP)
+        .with_for_update(skip_locked=True, of=SunoTask)
+    )
+    ids = list(session.scalars(old))
+    if not ids:
+        return 0
+    # Locked too, so that a resend that comes at this moment either is seen as PENDING above or finds no row.
+    owned = select(Delivery.id, Delivery.state).where(Delivery.suno_task_id.in_(ids)).with_for_update()
+    rows = session.execute(owned).all()
+    session.execute(delete(Attempt).where(Attempt.delivery_id.in_([row.id for row in rows])))
+    session.execute(delete(Delivery).where(Delivery.id.in_([row.id for row in rows])))
+    session.execute(delete(Transition).where(Transition.suno_task_id.in_(ids)))
+    session.execute(delete(SunoTask).where(SunoTask.id.in_(ids)))
+    return len(ids)
+
+
+def _prune_rejections(session: Session, now: datetime) -> int:
+    newest_kept = select(Rejection.id).order_by(Rejection.id.desc()).offset(REJECTIONS_KEPT - 1).limit(1)
+    edge = session.scalar(newest_kept)
+    old = (
+        select(Rejection.id)
+        .where(Rejection.at < now - REJECTIONS_KEPT_FOR)
+        .order_by(Rejection.at)
+        .limit(GROUP)
+    )
+    ids = list(session.scalars(old))
+    if edge is not None and len(ids) < GROUP:
+        beyond = (
+            select(Rejection.id).where(Rejection.id < edge).order_by(Rejection.id).limit(GROUP - len(ids))
+        )
+        ids += session.scalars(beyond)
+    ids = sorted(set(ids))
+    session.execute(delete(Rejection).where(Rejection.id.in_(ids)))
+    return len(ids)
+
+
+def _prune_origins(session: Session, now: datetime) -> int:
+    used = exists().where(Delivery.origin == Origin.origin, Delivery.state == deliveries.State.PENDING.value)
+    idle = select(Origin.origin).where(Origin.last_used_at < now - ORIGINS_KEPT_FOR, ~used).limit(GROUP)
+    origins = list(session.scalars(idle))
+    session.execute(delete(Origin).where(Origin.origin.in_(origins)))
+    return len(origins)
