@@ -1,0 +1,132 @@
+"""POST one message to a receiver that may be anything: slow, broken, hostile, or not a receiver at all.
+
+`post` gives back what happened as a value, always, and within its time: look-up and connect within 5 s, each
+silence at most 10 s, the whole within `timeout` of the wall clock. The status line decides: once it has
+come, nothing that the body does changes the outcome. Redirects are not followed, answers are not decoded, at
+most 16 KiB of one are read (so that a small answer leaves its connection reusable), and 4 KiB are kept.
+
+Not here: a reused connection that dies within a second is today a failed attempt like any other.
+Trying again at once, on a fresh connection, belongs into `_send`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+import httpx
+
+from worker.clients.address_guard import GuardedLookup, guarded_socket
+from worker.clients.connections import Connections, read_body
+from worker.clients.failures import explain
+from worker.clients.lookup import Lookup
+from worker.core.addresses import Allow
+from worker.core.hooks import BadHook, check_notify_hook
+from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+
+CONNECT: Final = timedelta(seconds=5)
+READ: Final = timedelta(seconds=10)
+READ_LIMIT: Final = 16 * 1024
+EXCERPT_LIMIT: Final = 4 * 1024
+RETRY_AFTER_LIMIT: Final = 64  # characters; both forms that the header may have are shorter
+
+# Common servers drop idle connections after 5 s. Being first avoids most posts into a closing connection,
+# and a burst of results for one receiver still shares its connections.
+KEEP_ALIVE: Final = timedelta(seconds=4)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """One request: complete, signed, and told where to."""
+
+    url: str
+    body: bytes
+    headers: Mapping[str, str]
+
+
+class EndpointClient:
+    """The process's way to receivers. To be built on the event loop that it will serve.
+
+    Two pools: hosts that `allow` names are connected to as they are, all others under the address guard.
+    """
+
+    def __init__(
+        self,
+        *,
+        allow: Allow,
+        timeout: timedelta,
+        nameservers: Sequence[str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+    ) -> None:
+        self._allow = allow
+        self._timeout = timeout
+        self._lookup = Lookup(nameservers=nameservers)
+        self._trusted = Connections(resolver=self._lookup, keep_alive=KEEP_ALIVE, ssl_context=ssl_context)
+        self._guarded = Connections(
+            resolver=GuardedLookup(self._lookup, allow=allow),
+            socket_factory=guarded_socket(allow=allow),
+            keep_alive=KEEP_ALIVE,
+            ssl_context=ssl_context,
+        )
+
+    async def post(self, post: Post) -> PostOutcome:
+        """Send `post` and return what came of it; raises nothing but CancelledError."""
+        try:
+            request = _request(post, allow=self._allow)
+        except BadHook as error:
+            return Failed(error=PostError.INVALID_URL, detail=str(error))
+        except (httpx.InvalidURL, ValueError):
+            return Failed(error=PostError.INVALID_URL, detail="the URL cannot be used")
+        return await self._send(request)
+
+    async def close(self) -> None:
+        """Close all connections; what is in flight fails."""
+        await self._guarded.close()
+        await self._trusted.close()
+        await self._lookup.close()
+
+    async def _send(self, request: httpx.Request) -> PostOutcome:
+        trusted = self._allow.permits_host(request.url.host)
+        connections = self._trusted if trusted else self._guarded
+        response: httpx.Response | None = None
+        body = bytearray()
+        try:
+            async with (
+                asyncio.timeout(self._timeout.total_seconds()),
+                connections.answer(request, connect=CONNECT, read=READ) as response,
+            ):
+                await read_body(response, limit=READ_LIMIT, into=body)
+        except Exception as error:  # noqa: BLE001  # whatever a stranger's server provokes is an outcome
+            if response is None:
+                return explain(error)
+        return _outcome(response, body=bytes(body[:EXCERPT_LIMIT]))
+
+
+def _request(post: Post, *, allow: Allow) -> httpx.Request:
+    # The rules were checked when the hook came; WORKER_WEBHOOK_ALLOW may have been narrowed since.
+    url = check_notify_hook(post.url, allow=allow)
+    own = {"accept": "*/*", "accept-encoding": "identity"}
+    return httpx.Request("POST", url, content=post.body, headers={**own, **post.headers})
+
+
+def _outcome(response: httpx.Response, *, body: bytes) -> PostOutcome:
+    if not 200 <= response.status_code <= 599:  # noqa: PLR2004  # final statuses of HTTP; 101 is none of ours
+        return Failed(error=PostError.PROTOCOL, detail="the status is none that may end a POST")
+    retry_after = response.headers.get("retry-after")
+    return Answered(
+        status_code=response.status_code,
+        retry_after=None if retry_after is None else retry_after[:RETRY_AFTER_LIMIT],
+        excerpt=_excerpt(body),
+    )
+
+
+def _excerpt(body: bytes) -> str:
+    """Return `body` as text that any terminal and both databases can hold, at most 4 KiB in UTF-8."""
+    text = body.decode(errors="replace")
+    shown = "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+    # Each undecodable byte became three: cut again, and drop a last letter that this splits.
+    return shown.encode()[:EXCERPT_LIMIT].decode(errors="ignore")

@@ -1,0 +1,67 @@
+"""A gateway's whole answer, made fit for reading: not a redirect, unpacked, not too large, Retry-After known."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import Final
+
+import httpx
+
+from worker.core.schedule import parse_retry_after
+from worker.core.wire import Bad, Trouble
+
+BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes, packed and unpacked; 100 finished tasks take 0.3 MB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer of any status but a redirect."""
+
+    status_code: int
+    content_type: str
+    retry_after: timedelta | None
+    body: bytes
+
+
+def read_answer(response: httpx.Response, *, received: bytes) -> Answer | Bad:
+    """Return what `response` and its raw body say, or Bad if no gateway could have meant it so."""
+    if 300 <= response.status_code <= 399:  # noqa: PLR2004  # HTTP's redirects
+        message = f"answered {response.status_code}, a redirect, which is not followed: wrong base URL?"
+        return Bad(trouble=Trouble.NOT_FOUND, message=message)
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    body = received if encoding == "identity" else _decompress(received)
+    if body is None:
+        return Bad(
+            trouble=Trouble.NOT_JSON, message="the answer is compressed in a way that was not asked for"
+        )
+    if len(body) > BODY_LIMIT:
+        return Bad(trouble=Trouble.TOO_LARGE, message=f"the answer is larger than {BODY_LIMIT >> 20} MiB")
+    return Answer(
+        status_code=response.status_code,
+        content_type=response.headers.get("content-type", ""),
+        retry_after=_retry_after(response.headers),
+        body=body,
+    )
+
+
+def _decompress(received: bytes) -> bytes | None:
+    """Return gzip or zlib data unpacked, at most one byte over the limit; None if it is neither.
+
+    We ask for `identity`. Some proxies compress all the same.
+    """
+    try:
+        return zlib.decompressobj(wbits=zlib.MAX_WBITS | 32).decompress(received, BODY_LIMIT + 1)
+    except zlib.error:
+        return None
+
+
+def _retry_after(headers: httpx.Headers) -> timedelta | None:
+    """Read Retry-After; a date in it is held against the gateway's own clock, which `Date` tells."""
+    try:
+        now = parsedate_to_datetime(headers.get("date", ""))
+    except ValueError:
+        now = datetime.max.replace(tzinfo=UTC)  # no clock: any date is past, seconds still count
+    return parse_retry_after(headers.get("retry-after"), now=now)
