@@ -2,8 +2,8 @@
 
 One claim is one delivery, one outcome is one attempt row. Between the receiver's 2xx and our record lies a
 moment in which a crash makes us send again: that is what *at least once* means, and why every attempt of a
-delivery carries the same `webhook-id`. An outcome that comes after its lease has been taken over still gets its
-attempt row; it changes the delivery only if it was a 2xx.
+delivery carries the same `webhook-id`. An outcome that comes after its lease has been taken over still gets
+its attempt row; it changes the delivery only if it was a 2xx.
 
 Left for later rooms: the adaptive limit and the breaker per origin have their columns in `origins` and will
 narrow the claim; until then a process's slots are shared by all origins alike.
@@ -150,7 +150,9 @@ class Dispatcher:
             )
         except DBAPIError as error:
             # The leases end by themselves and the results are sent again under the same ids.
-            logger.error("%d attempts were not recorded: %s", len(finished), describe(error))
+            logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
+                "%d attempts were not recorded: %s", len(finished), describe(error)
+            )
             return
         for (lease, posted), verdict in zip(finished, verdicts, strict=True):
             self._count(verdict)
@@ -240,7 +242,7 @@ def _attempt(lease: Lease, posted: Posted, *, applied: Verdict | None) -> dict[s
 
 
 def _log(lease: Lease, posted: Posted, verdict: Verdict | None) -> None:
-    """Log the attempt with all its facts in one line; the hook's path and query may hold a secret and stay out."""
+    """Log the attempt in one line; the hook's path and query may hold a secret and stay out."""
     answer = posted.outcome
     logger.info(
         "delivery=%s task_id=%s attempt=%d origin=%s answer=%s duration_ms=%d verdict=%s",

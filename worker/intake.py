@@ -1,9 +1,9 @@
 """Put a Suno task under watch: once, whatever door it came through and however often it comes.
 
-A request is checked, then written: the task in state SUBMITTED, its first transition, and its place in a poll
-batch. The same request again changes nothing; the same id with another action or hook is refused, because one
-of the two senders is wrong and we cannot know which. Nothing here commits: the transaction is the caller's, so a
-service can watch a task in the transaction that records its submission.
+A request is checked, then written: the task in state SUBMITTED, its first transition, and its place in a
+poll batch. The same request again changes nothing; the same id with another action or hook is refused,
+because one of the two senders is wrong and we cannot know which. Nothing here commits: the transaction is
+the caller's, so a service can watch a task in the transaction that records its submission.
 
 Each call makes its own poll batches and touches no existing one, so enqueues never wait for each other or for
 the poller.
@@ -45,7 +45,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What a sender asks: watch `task_id` at `gateway`, and POST its result to `notify_hook` if there is one."""
+    """What a sender asks: watch `task_id` at `gateway` and POST its result to `notify_hook`, if any."""
 
     task_id: str
     action: str
@@ -81,7 +81,7 @@ class _Checked:
 
 
 def parse_request(arguments: Mapping[str, object]) -> Request:
-    """Return the request in keyword arguments from outside; raises `Refused` for unknown, missing or mistyped ones."""
+    """Return the request in keyword arguments from outside; raise `Refused` when they are none."""
     for name in arguments:
         if name not in ARGUMENTS:
             raise Refused(field=printable(name), reason=f"unknown argument; known are {', '.join(ARGUMENTS)}")
@@ -119,7 +119,7 @@ def put_under_watch(
 
 
 def reject(session: Session, *, source: str, reason: str, arguments: object) -> None:
-    """Keep a refusal for `suno-worker rejections`: its sender may not be listening. Passwords in URLs are masked."""
+    """Keep a refusal for `suno-worker rejections`, as its sender may not listen; mask passwords in URLs."""
     text = json.dumps(arguments, ensure_ascii=False, default=repr).encode(errors="replace").decode()
     rejections.add(
         session,
@@ -131,7 +131,7 @@ def reject(session: Session, *, source: str, reason: str, arguments: object) -> 
 
 
 def printable(text: str) -> str:
-    """Return `text` with whatever is not printable spelled as an escape, so that it can be logged and stored."""
+    """Return `text` with all that is not printable spelled as escapes, fit for a log and a table."""
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 

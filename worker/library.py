@@ -14,9 +14,9 @@ def enqueue(
 ) -> Enqueued:
     """Put a Suno task under watch, in the caller's own transaction.
 
-    The task is watched if and only if that transaction commits. Call it again with the same arguments as often
-    as you like: nothing is changed or sent twice. With an async session: `await session.run_sync(enqueue, …)`
-    through a small function or `functools.partial`.
+    The task is watched if and only if that transaction commits. Call it again with the same arguments as
+    often as you like: nothing is changed or sent twice. With an async session: `await
+    session.run_sync(enqueue, …)` through a small function or `functools.partial`.
 
     Args:
         session: A session on suno-worker's database. It is neither committed nor closed.
@@ -26,7 +26,8 @@ def enqueue(
         gateway: A gateway's name. None: the only one there is, else `default`.
 
     Raises:
-        worker.Refused: An argument is wrong, or the task is watched with other arguments. Nothing was written.
+        worker.Refused: An argument is wrong, or the task is watched with other arguments. Nothing was
+        written.
 
     """
     known = gateways.batch_sizes(session)

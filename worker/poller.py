@@ -5,8 +5,8 @@ transaction, so there is no moment in which a result exists and its webhook does
 gateway's trouble: it moves the gateway's next poll and no task. An answer that comes after its lease has been
 taken over by another worker changes nothing.
 
-Left for later rooms: batches that thin out are not merged yet, and a batch that the gateway refuses because of
-one poisonous id is not bisected yet; it is retried as a whole while the gateway cools down.
+Left for later rooms: batches that thin out are not merged yet, and a batch that the gateway refuses because
+of one poisonous id is not bisected yet; it is retried as a whole while the gateway cools down.
 """
 
 from __future__ import annotations
@@ -203,7 +203,9 @@ class Poller:
                 )
             except DBAPIError as error:
                 # The lease ends by itself and the batch is asked again: the gateway still has the answer.
-                logger.error("poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error))
+                logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
+                    "poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error)
+                )
                 self._counts.lost += 1
         if owed:
             self._ring_deliver()

@@ -1,7 +1,7 @@
 """Send a finished result again, or correct where it goes.
 
-A resend is the same delivery, so it keeps its `webhook-id` and receivers can tell it from a new result. It never
-makes a second claim beside a live one: a delivery that is being sent right now is left to end.
+A resend is the same delivery, so it keeps its `webhook-id` and receivers can tell it from a new result. It
+never makes a second claim beside a live one: a delivery that is being sent right now is left to end.
 """
 
 from __future__ import annotations

@@ -1,12 +1,13 @@
 """Keep a process's slots filled: claim, call, record, each outcome as it comes.
 
-A *stream* belongs to a process and is shared by the Celery messages that ring it. One message at a time runs it;
-another that arrives meanwhile only wakes the runner. A run claims no more than has a free slot now, hands each
-claim to the event loop, and records outcomes in groups as they arrive; a slow peer so holds its own slot and
-nothing else.
+A *stream* belongs to a process and is shared by the Celery messages that ring it. One message at a time
+runs it; another that arrives meanwhile only wakes the runner. A run claims no more than has a free slot
+now, hands each claim to the event loop, and records outcomes in groups as they arrive; a slow peer so holds
+its own slot and nothing else.
 
-A run ends when nothing is in flight and nothing is due. After its budget it also ends as soon as a successor has
-come to take over what is in flight; until one has, it goes on, so that nothing depends on the broker being there.
+A run ends when nothing is in flight and nothing is due. After its budget it also ends as soon as a
+successor has come to take over what is in flight; until one has, it goes on, so that nothing depends on the
+broker being there.
 
 Limits: SQL runs in the runner's thread, so one stream uses at most one core for it. More throughput is more
 worker processes.
@@ -26,8 +27,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
-ItemIn = TypeVar("ItemIn", contravariant=True)
-OutcomeIn = TypeVar("OutcomeIn", contravariant=True)
 
 RUN_BUDGET = timedelta(seconds=30)
 GROUP = 200  # outcomes recorded together at most
@@ -113,8 +112,8 @@ class Stream(Generic[Item, Outcome]):
     ) -> bool:
         """Work until nothing is due; False when another run was under way and has been woken instead.
 
-        `stop` ends claims at once; what is in flight is waited for and recorded. `ring_successor` is called once
-        when the budget is spent and there is still work.
+        `stop` ends claims at once; what is in flight is waited for and recorded. `ring_successor` is called
+        once when the budget is spent and there is still work.
         """
         if not self._take_turn():
             self.ring()
@@ -180,7 +179,7 @@ class Stream(Generic[Item, Outcome]):
             self._bell.put(_Ended())
 
     def _listen(self, *, wait: float) -> tuple[bool, bool]:
-        """Wait for the first event, record all that have come; say whether it rang and whether a slot is free."""
+        """Wait for an event, record all that came; say whether it rang and whether a slot is free."""
         events = self._events(wait=wait)
         finished = [(event.item, event.outcome) for event in events if isinstance(event, _Arrived)]
         ended = sum(isinstance(event, _Ended) for event in events)

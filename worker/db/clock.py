@@ -1,8 +1,8 @@
 """The one clock for decisions: the database's.
 
-Workers on several machines disagree about the time; the database they share does not. PostgreSQL is asked for
-`clock_timestamp()`, because `now()` stands still inside a transaction. SQLite lives on one machine, whose clock
-is read directly.
+Workers on several machines disagree about the time; the database they share does not. PostgreSQL is asked
+for `clock_timestamp()`, because `now()` stands still inside a transaction. SQLite lives on one machine,
+whose clock is read directly.
 """
 
 from __future__ import annotations

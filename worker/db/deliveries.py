@@ -1,4 +1,4 @@
-"""Statements on `deliveries`, `attempts` and `origins`: the outbox, claimed and recorded like poll batches."""
+"""Statements on `deliveries`, `attempts` and `origins`: the outbox, worked like poll batches."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Owed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
-    """A claimed delivery with all that its POST needs. `claims` is the fencing token and `webhook-attempt`."""
+    """A claimed delivery with all its POST needs. `claims` is the fencing token and `webhook-attempt`."""
 
     id: str
     gateway: str
@@ -91,7 +91,7 @@ def add_origin(session: Session, *, origin: str, now: datetime) -> None:
 
 
 def claim(session: Session, *, limit: int, lease: timedelta, now: datetime) -> list[Lease]:
-    """Take up to `limit` due deliveries, the longest due first, by pushing their due time to the lease's end."""
+    """Take up to `limit` due deliveries, longest due first: their due time moves to the lease's end."""
     due = (
         select(Delivery.id)
         .where(Delivery.state == State.PENDING.value, Delivery.next_attempt_at <= now)

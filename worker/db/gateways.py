@@ -41,7 +41,7 @@ def remember(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
 
 def batch_sizes(session: Session) -> dict[str, int]:
     """Return the batch size of every gateway that a worker or `migrate` has ever named."""
-    return {name: size for name, size in session.execute(select(Gateway.name, Gateway.batch_size))}
+    return {row.name: row.batch_size for row in session.execute(select(Gateway.name, Gateway.batch_size))}
 
 
 def lock(session: Session, *, name: str) -> Health | None:

@@ -1,7 +1,7 @@
 """Bring a database to this version's tables, and say how far it is.
 
-The migrations live in the top-level folder `migrations/` of the source and inside the package of a wheel; both
-places are looked at, the checkout first.
+The migrations live in the top-level folder `migrations/` of the source and inside the package of a wheel;
+both places are looked at, the checkout first.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ and is found again by one indexed look at a due time. Two tables are worked like
 
 A *claim* pushes the row's due time to the end of its lease and increments `claims`, the fencing token. A
 *record* is guarded by the `claims` that it saw. A worker that dies leaves a row that becomes due again by
-itself when the lease ends, so there is no rescuer and nothing can be stuck. The cost: one more write per claim
-than a lock held open; but no transaction stays open while a gateway or receiver takes its time.
+itself when the lease ends, so there is no rescuer and nothing can be stuck. The cost: one more write per
+claim than a lock held open; but no transaction stays open while a gateway or receiver takes its time.
 """
 
 from __future__ import annotations

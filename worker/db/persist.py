@@ -39,7 +39,7 @@ def describe(error: BaseException) -> str:
 
 
 def persist(work: Callable[[], T], *, within: timedelta, what: str) -> T:
-    """Run `work` until it succeeds; pauses 0.2 s doubling to 5 s. Raises its error once `within` has passed."""
+    """Run `work` until it succeeds, pausing 0.2 s doubling to 5 s; raise its error after `within`."""
     end = time.monotonic() + within.total_seconds()
     pause = FIRST_PAUSE_S
     while True:

@@ -39,7 +39,7 @@ def live_leases(session: Session, *, gateway: str, now: datetime) -> int:
 
 
 def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: datetime) -> list[Lease]:
-    """Take up to `limit` due batches, the longest due first, by pushing their due time to the lease's end."""
+    """Take up to `limit` due batches, longest due first: their due time moves to the lease's end."""
     due = (
         select(PollBatch.id)
         .where(PollBatch.gateway == gateway, PollBatch.next_poll_at <= now)
