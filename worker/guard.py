@@ -1,0 +1,124 @@
+"""One malformed message stops nobody: it is moved aside before Celery or kombu has touched it.
+
+Any service may write to our queues, and Celery 5.7 and kombu 5.7 trust what they find there: a message
+without `id`, a body that is not base64, an odd `timelimit`, an item that is not JSON at all end the worker or
+make it reconnect for ever, and the message is back in its queue each time (celery#7975). So every item is
+judged at the one place that all of them pass, the reply to `BRPOP`. What `worker.messages` finds malformed
+goes to the dead-letter list with a reason; to kombu the queue looks empty for a moment.
+
+Limits: an item is off its queue before it is on the dead-letter list, so a worker killed in that millisecond
+takes a malformed message with it. Other brokers than Redis are not guarded.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, cast
+
+import kombu
+import redis
+from celery.events import EventDispatcher
+from celery.exceptions import NotRegistered
+from celery.worker.consumer import Consumer
+from kombu.transport import redis as kombu_redis
+from kombu.transport.virtual import Message as VirtualMessage
+from kombu.utils.json import dumps
+
+from worker import dead_letters
+from worker.messages import Malformed, check
+
+logger = logging.getLogger(__name__)
+
+
+class GuardedConsumer(Consumer):
+    """Celery's consumer over a guarded connection (`worker_consumer` in the app)."""
+
+    # Celery's own attributes, which its published types leave out.
+    strategies: dict[str, Any]
+    connection_errors: tuple[type[Exception], ...]
+    event_dispatcher: EventDispatcher | None
+
+    def connection_for_read(self, heartbeat: float | None = None) -> kombu.Connection:
+        """Return the connection that the worker reads its queues from."""
+        connection = self.app.connection_for_read(heartbeat=heartbeat)
+        if connection.get_transport_cls() is kombu_redis.Transport:
+            connection.transport_cls = GuardedTransport  # type: ignore[assignment]  # a name or a class
+            queues = frozenset(self.app.amqp.queues)
+            connection.transport_options = {**(connection.transport_options or {}), "guarded_queues": queues}
+        return self.ensure_connected(connection)
+
+    def update_strategies(self) -> None:
+        """Take messages for our own tasks only: Celery's built-in ones run whatever their arguments name."""
+        super().update_strategies()
+        for name in [name for name in self.strategies if name.startswith("celery.")]:
+            del self.strategies[name]
+
+    def on_unknown_task(self, body: object, message: VirtualMessage, exc: Exception) -> None:
+        """Move a message for a task that we do not have aside; a sender that waits for its result is told."""
+        del body, exc
+        fields = message.headers if "task" in message.headers else message.payload
+        name, task_id = fields["task"], fields["id"]
+        with cast("GuardedChannel", message.channel).conn_or_acquire() as client:
+            _move_aside(
+                client,
+                queue=message.delivery_info["routing_key"],
+                reason=f"there is no task {name!a} here",
+                item=dumps(message.serializable()).encode(),
+            )
+        message.reject_log_error(logger, self.connection_errors)
+        self.app.backend.mark_as_failure(task_id, NotRegistered(name))
+        if self.event_dispatcher:
+            self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"NotRegistered({name!r})")
+
+
+class GuardedClient(redis.Redis):
+    """A client whose `BRPOP` answers as if a malformed item had not been there."""
+
+    def __init__(self, *, admits: Callable[[str, bytes], bool], **options: Any) -> None:  # noqa: ANN401  # redis-py's own
+        super().__init__(**options)
+        self._admits = admits
+
+    def parse_response(self, connection: Any, command_name: Any, **options: Any) -> Any:  # noqa: ANN401  # redis-py's own
+        """Read one reply; kombu's own key prefix hooks in at the same place."""
+        reply = super().parse_response(connection, command_name, **options)  # type: ignore[no-untyped-call]
+        if command_name != "BRPOP" or reply is None:
+            return reply
+        key, item = reply
+        return reply if self._admits(key.decode(), item) else None
+
+
+class GuardedChannel(kombu_redis.Channel):
+    """A channel that hands on only what Celery can take."""
+
+    guarded_queues: frozenset[str] = frozenset()  # others are Celery's own: replies of remote control
+    from_transport_options = (*kombu_redis.Channel.from_transport_options, "guarded_queues")
+
+    def _get_client(self) -> Callable[..., redis.Redis]:
+        super()._get_client()  # type: ignore[misc]  # checks redis-py's version
+        return functools.partial(GuardedClient, admits=self._admits)
+
+    def _admits(self, key: str, item: bytes) -> bool:
+        queue = key.rsplit(self.sep, 1)[0]  # a priority's list is named after its queue
+        if queue not in self.guarded_queues:
+            return True
+        try:
+            check(queue=queue, item=item)
+        except Malformed as malformed:
+            with self.conn_or_acquire() as client:
+                _move_aside(client, queue=queue, reason=str(malformed), item=item)
+            return False
+        return True
+
+
+class GuardedTransport(kombu_redis.Transport):
+    """kombu's Redis transport with the guard in its channels."""
+
+    Channel = GuardedChannel
+
+
+def _move_aside(client: redis.Redis, *, queue: str, reason: str, item: bytes) -> None:
+    letter = dead_letters.add(client, queue=queue, reason=reason, message=item, now=datetime.now(UTC))
+    logger.warning("dead letter %s from queue %s: %s", letter.id, queue, letter.reason)
