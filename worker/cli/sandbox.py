@@ -1,0 +1,171 @@
+"""Verbs for development without an account: `sandbox gateway` and `sandbox receiver`.
+
+Both serve on loopback until Ctrl-C or SIGTERM, print one line for each request, and say at their start which
+variables make a worker use them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import secrets
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import click
+from aiohttp import web
+
+from worker.cli.terminal import one_line, printable
+from worker.core.signature import new_secret
+from worker.sandbox.faults import FaultKind
+from worker.sandbox.front_desk import SeenRequest
+from worker.sandbox.gateway import SandboxGateway
+from worker.sandbox.hosting import LOOPBACK, serving
+from worker.sandbox.receiver import SandboxReceiver, Webhook
+from worker.sandbox.verification import ExtraMissing, make_verifier
+
+GATEWAY_PORT = 8100
+RECEIVER_PORT = 8200
+ENTROPY_BYTES = 32
+
+HOST = click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
+
+# The names of the three sources and how each is fetched.
+SOURCES = (
+    ("OPENAI_HUB", "openai-hub", "batch"),
+    ("RIXAPI", "rixapi", "batch"),
+    ("NENGYONGAI", "nengyongai", "single"),
+)
+
+GATEWAY_EXAMPLES = """\b
+Submit and break it:
+  curl -d '{"prompt": "rain"}' http://127.0.0.1:8100/openai-hub/suno/submit/MUSIC
+  curl -d '{"kind": "status", "status_code": 502, "requests": 3}' http://127.0.0.1:8100/sandbox/faults"""
+
+
+@click.group()
+def sandbox() -> None:
+    """Run a simulated gateway or a verifying receiver on this machine."""
+
+
+@sandbox.command(epilog=GATEWAY_EXAMPLES)
+@HOST
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=GATEWAY_PORT,
+    show_default=True,
+    help="0 takes a free one.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0),
+    default=6.0,
+    show_default=True,
+    help="How long music takes; lyrics take a third.",
+)
+@click.option("--api-key", help="Ask for this key; without it every key is good.")
+def gateway(*, host: str, port: int, seconds: float, api_key: str | None) -> None:
+    """Simulate a gateway: submit, batch and single fetch, switchable faults."""
+    simulated = SandboxGateway(
+        clock=_clock, api_key=api_key, lasts=timedelta(seconds=seconds), say=_say_request
+    )
+
+    def greet(url: str) -> None:
+        click.echo(f"Simulated gateway at {url}; a worker uses it with:\n")
+        for name, prefix, fetch in SOURCES:
+            of_gateway = f"WORKER_GATEWAYS__{name}__"
+            key = "any" if api_key is None else api_key
+            click.echo(f"  export {of_gateway}BASE_URL={url}/{prefix} {of_gateway}FETCH={fetch}")
+            click.echo(f"  export {of_gateway}API_KEY={key}")
+        click.echo(f"\nLook: {url}/sandbox/tasks {url}/sandbox/requests  Faults: {', '.join(FaultKind)}\n")
+
+    _serve(simulated.app(), host=host, port=port, greet=greet)
+
+
+@sandbox.command()
+@HOST
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65_535),
+    default=RECEIVER_PORT,
+    show_default=True,
+    help="0 takes a free one.",
+)
+@click.option(
+    "--secret",
+    "chosen",
+    multiple=True,
+    help="The `whsec_…` to verify with, several during a rotation; without it a new one.",
+)
+@click.option("--answer", type=click.IntRange(200, 599), help="Answer with this status instead of 200 …")
+@click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, help="… so many times.")
+def receiver(*, host: str, port: int, chosen: tuple[str, ...], answer: int | None, times: int) -> None:
+    """Receive webhooks: verify each signature, print one line for each, show all at /received."""
+    whsec = chosen or (new_secret(secrets.token_bytes(ENTROPY_BYTES)),)
+    try:
+        listening = SandboxReceiver(clock=_clock, verify=make_verifier(whsec), say=_say_webhook)
+    except ExtraMissing as error:
+        raise click.ClickException(str(error)) from error
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--secret") from error
+    if answer is not None:
+        listening.answer_with(answer, times=times)
+
+    def greet(url: str) -> None:
+        click.echo(f"Receiver at {url}; a worker may send to it with:\n")
+        if not chosen:
+            click.echo(f"  export WORKER_WEBHOOK_SECRET={whsec[0]}")
+        click.echo(f"  export WORKER_WEBHOOK_ALLOW={host}")
+        click.echo(f"\nUse {url}/hook as notify_hook. What came: {url}/received\n")
+
+    _serve(listening.app(), host=host, port=port, greet=greet)
+
+
+def _serve(app: web.Application, *, host: str, port: int, greet: Callable[[str], None]) -> None:
+    """Serve until a signal; a port that cannot be had is one line."""
+
+    async def serve() -> None:
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        async with serving(app, host=host, port=port) as url:
+            greet(url)
+            await stop.wait()
+
+    try:
+        asyncio.run(serve())
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise click.ClickException(
+            f"port {port} is in use: choose another with --port, or 0 for a free one"
+        ) from error
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
+
+
+def _say_request(seen: SeenRequest) -> None:
+    answered = "no answer" if seen.status_code is None else str(seen.status_code)
+    fault = f" ({seen.fault})" if seen.fault else ""
+    asked = (
+        f" {len(seen.task_ids)} ids {seen.action}".rstrip() if seen.method == "POST" and seen.task_ids else ""
+    )
+    click.echo(
+        f"{seen.at:%H:%M:%S} {seen.method} {one_line(seen.path)}{printable(asked)} → {answered}{fault}"
+    )
+
+
+def _say_webhook(webhook: Webhook) -> None:
+    task = " ".join(one_line(part) for part in (webhook.action, webhook.task_id, webhook.status))
+    attempt = one_line(webhook.headers.get("webhook-attempt", "?"))
+    verdict = click.style("verified", fg="green")
+    if not webhook.verified:
+        verdict = click.style(f"NOT VERIFIED: {one_line(webhook.problem)}", fg="red")
+    size = f"{len(webhook.body)} bytes"
+    repeated = ", repeated" if webhook.repeated else ""
+    place = one_line(webhook.path)
+    click.echo(f"{webhook.at:%H:%M:%S} {task} → {place}, attempt {attempt}, {size}, {verdict}{repeated}")
