@@ -25,7 +25,7 @@ class Child:
     """A running child. `lifeline` is our end of the watchdog's pipe where the kernel gives no promise."""
 
     process: subprocess.Popen[bytes]
-    lifeline: int | None = None
+    lifeline: IO[bytes] | None = None
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the child and its watchdog; a child that has ended is not an error."""
@@ -35,11 +35,15 @@ class Child:
             except ProcessLookupError:
                 return
 
+    def ended(self) -> int | None:
+        """Give back the exit status of a child that has ended, None for one that runs."""
+        return None if self.process.poll() is None else self.wait()
+
     def wait(self, *, timeout: float | None = None) -> int:
         """Wait for the end and give back the exit status; raise `TimeoutExpired` when it does not come."""
         status = self.process.wait(timeout)
         if self.lifeline is not None:
-            os.close(self.lifeline)
+            self.lifeline.close()
         return status
 
     def stop(self, *, grace: float, first: signal.Signals = signal.SIGTERM) -> int:
@@ -58,18 +62,21 @@ def spawn(
     last_signal: signal.Signals = signal.SIGKILL,
     environment: Mapping[str, str] | None = None,
     user: str | None = None,
+    folder: Path | None = None,
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     output: int | IO[bytes] | None = None,
+    hand_down: Sequence[int] = (),
     kernel_tells: bool = KERNEL_TELLS,
 ) -> Child:
     """Start `command`, which gets `last_signal` when this process ends for any reason, SIGKILL included.
 
     Call it from the main thread: the kernel takes the end of the thread that started a child for the parent's
-    end. `output` takes stdout and stderr, which are inherited by default; `user` needs root.
+    end. `output` takes stdout and stderr, which are inherited by default; `hand_down` are descriptors that
+    the child keeps open; `user` needs root.
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn() was called outside the main thread: its child would end with that thread")
-    far_end, lifeline = (None, None) if kernel_tells else os.pipe()
+    far_end, near_end = (None, None) if kernel_tells else os.pipe()
     try:
         process = subprocess.Popen(
             [
@@ -80,10 +87,11 @@ def spawn(
             stdout=output,
             stderr=output,
             env=environment,
-            pass_fds=() if far_end is None else (far_end,),
+            cwd=folder,
+            pass_fds=(*hand_down, *(() if far_end is None else (far_end,))),
             start_new_session=True,
         )
     finally:
         if far_end is not None:
             os.close(far_end)
-    return Child(process=process, lifeline=lifeline)
+    return Child(process=process, lifeline=None if near_end is None else os.fdopen(near_end, "wb"))

@@ -10,34 +10,42 @@ Limit: the file is synced once a second, so a power cut may cost the last second
 
 from __future__ import annotations
 
+import re
 import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryFile
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from worker.embedded.children import Child, spawn
+from worker.embedded.folder import LOCK_FILE, Held, hold
 
 HOST = "127.0.0.1"
+# Below the ports that kernels lend to outgoing connections: while the server restarts, none of its waiting
+# clients can be given its own port.
+FIRST_PORT, LAST_PORT = 20_000, 32_000
 PORT_TRIES = 10
-START_DEADLINE_S = 15.0
+PASSWORD_BYTES = 32
+OUR_URL = re.compile(rf"redis://:(?P<password>[\w-]{{43}})@{re.escape(HOST)}:(?P<port>\d{{5}})/0")
+START_DEADLINE_S = 60.0  # A long append-only file takes seconds to read.
 STOP_GRACE_S = 10.0
 
 CONFIGURATION = """\
 bind {host}
 port {port}
 requirepass {password}
-dir "{folder}"
+# The folder it is started in: a path in here would have to be quoted.
+dir ./
 daemonize no
 databases 16
 loglevel notice
@@ -80,23 +88,34 @@ def launch_valkey(*, folder: Path, earlier_url: str | None = None) -> EmbeddedVa
     """
     binary = find_binary()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    earlier = urlsplit(earlier_url or "")
-    password = earlier.password or secrets.token_urlsafe(32)
-    ports = [earlier.port] if earlier.port else []
-    for port in [*ports, *(free_port() for _ in range(PORT_TRIES))]:
-        server = start_on(binary=binary, folder=folder, port=port, password=password)
-        if server is not None:
-            return server
+    earlier = OUR_URL.fullmatch(earlier_url or "")
+    password = earlier["password"] if earlier else secrets.token_urlsafe(PASSWORD_BYTES)
+    ports = [int(earlier["port"])] if earlier else []
+    try:
+        with hold(folder / LOCK_FILE, patience=STOP_GRACE_S) as lock:
+            for port in [*ports, *(free_port() for _ in range(PORT_TRIES))]:
+                server = start_on(binary=binary, folder=folder, port=port, password=password, lock=lock)
+                if server is not None:
+                    return server
+    except Held as error:
+        raise LaunchError(f"another Valkey still uses {folder}: end it, then try again") from error
     raise LaunchError(f"the embedded Valkey does not start: {last_line(folder)}")
 
 
-def start_on(*, binary: Path, folder: Path, port: int, password: str) -> EmbeddedValkey | None:
+def start_on(*, binary: Path, folder: Path, port: int, password: str, lock: int) -> EmbeddedValkey | None:
     """Start the server on `port`; None when it ended at once, as when another process has the port."""
-    configuration = CONFIGURATION.format(host=HOST, port=port, password=password, folder=folder.resolve())
+    configuration = CONFIGURATION.format(host=HOST, port=port, password=password)
     with TemporaryFile() as stdin, log_of(folder).open("wb") as output:
         stdin.write(configuration.encode())
         stdin.seek(0)
-        child = spawn([binary, "-"], last_signal=signal.SIGTERM, stdin=stdin, output=output)
+        child = spawn(
+            [binary.resolve(), "-"],
+            last_signal=signal.SIGTERM,
+            folder=folder,
+            stdin=stdin,
+            output=output,
+            hand_down=[lock],
+        )
     server = EmbeddedValkey(child=child, port=port, password=password)
     return server if answers(server) else None
 
@@ -138,8 +157,10 @@ def find_binary() -> Path:
 
 def free_port() -> int:
     """Name a port that was free a moment ago."""
-    with socket.create_server((HOST, 0)) as probe:
-        return int(probe.getsockname()[1])
+    while True:
+        port = FIRST_PORT + secrets.randbelow(LAST_PORT - FIRST_PORT)
+        with suppress(OSError), socket.create_server((HOST, port)):
+            return port
 
 
 def log_of(folder: Path) -> Path:
