@@ -1,3 +1,12 @@
-"""suno-worker: watches Suno tasks at a gateway and POSTs each finished result to its notify_hook."""
+"""suno-worker: watches Suno tasks at a gateway and POSTs each finished result to its notify_hook.
+
+Python services that share the database put a task under watch in their own transaction:
+`worker.enqueue(session, task_id=…, action="MUSIC", notify_hook=…)`.
+"""
 
 __version__ = "0.1.0"
+
+from worker.intake import Enqueued, Refused
+from worker.library import enqueue
+
+__all__ = ["Enqueued", "Refused", "enqueue"]

@@ -1,0 +1,158 @@
+"""A claim takes what is due once, and a record of an older claim changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import select, update
+from sqlalchemy.exc import IntegrityError
+
+from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_origin, add_task
+from worker.db import deliveries, gateways, poll_batches
+from worker.db.models import Delivery, PollBatch, SunoTask
+from worker.db.session import Sessions
+
+LEASE = timedelta(seconds=60)
+
+
+def test_a_claim_takes_due_batches_of_its_gateway_oldest_first(sessions: Sessions) -> None:
+    """What is not due yet, or belongs to another gateway, stays."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_gateway(session, name="other")
+        late = add_batch(session, next_poll_at=NOW - timedelta(seconds=5))
+        later = add_batch(session, next_poll_at=NOW - timedelta(seconds=9))
+        add_batch(session, next_poll_at=NOW + timedelta(microseconds=1))
+        add_batch(session, gateway="other")
+    with sessions.begin() as session:
+        first = poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW)
+        second = poll_batches.claim(session, gateway="hub", limit=9, lease=LEASE, now=NOW)
+    assert [lease.batch_id for lease in first + second] == [later, late]
+    assert {lease.claims for lease in first + second} == {1}
+
+
+def test_an_expired_lease_is_due_again_and_fences_the_dead_worker(sessions: Sessions) -> None:
+    """The row comes back by itself, and the first worker's late record finds another claim."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_batch(session)
+    with sessions.begin() as session:
+        (dead,) = poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW)
+        assert poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW + LEASE / 2) == []
+        (alive,) = poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW + LEASE)
+    assert (dead.claims, alive.claims) == (1, 2)
+    with sessions.begin() as session:
+        assert not poll_batches.release_lease_seen(session, lease=dead, next_poll_at=NOW, now=NOW)
+        assert not poll_batches.renew_lease_seen(session, lease=dead, leased_until=NOW, now=NOW)
+        assert poll_batches.release_lease_seen(session, lease=alive, next_poll_at=NOW + 2 * LEASE, now=NOW)
+    with sessions() as session:
+        batch = session.scalars(select(PollBatch)).one()
+        assert (batch.next_poll_at, batch.leased_until, batch.last_polled_at) == (NOW + 2 * LEASE, None, NOW)
+
+
+def test_live_leases_count_requests_in_flight_only(sessions: Sessions) -> None:
+    """Released and expired leases do not count against the gateway's limit."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        for _ in range(3):
+            add_batch(session)
+        leases = poll_batches.claim(session, gateway="hub", limit=3, lease=LEASE, now=NOW)
+        poll_batches.release_lease_seen(session, lease=leases[0], next_poll_at=NOW + LEASE, now=NOW)
+        assert poll_batches.live_leases(session, gateway="hub", now=NOW) == 2
+        assert poll_batches.live_leases(session, gateway="hub", now=NOW + LEASE) == 0
+
+
+def test_two_workers_never_claim_the_same_batch(sessions: Sessions) -> None:
+    """Eight claimers at once share the due batches without taking one twice."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        wanted = {add_batch(session) for _ in range(40)}
+    taken: list[int] = []
+    barrier = threading.Barrier(8)
+
+    def run() -> None:
+        barrier.wait()
+        while True:
+            with sessions.begin() as session:
+                gateways.lock(session, name="hub")
+                leases = poll_batches.claim(session, gateway="hub", limit=3, lease=LEASE, now=NOW)
+            if not leases:
+                return
+            taken.extend(lease.batch_id for lease in leases)
+
+    _together(run, 8)
+    assert sorted(taken) == sorted(wanted)
+
+
+def test_the_gateways_row_holds_its_limit_over_all_workers(sessions: Sessions) -> None:
+    """Eight claimers that count live leases under the gateway's lock never exceed the limit of four."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        for _ in range(40):
+            add_batch(session)
+    barrier = threading.Barrier(8)
+
+    def run() -> None:
+        barrier.wait()
+        for _ in range(3):
+            with sessions.begin() as session:
+                gateways.lock(session, name="hub")
+                free = 4 - poll_batches.live_leases(session, gateway="hub", now=NOW)
+                if free > 0:
+                    poll_batches.claim(session, gateway="hub", limit=free, lease=LEASE, now=NOW)
+
+    _together(run, 8)
+    with sessions() as session:
+        assert poll_batches.live_leases(session, gateway="hub", now=NOW) == 4
+
+
+def test_a_delivery_is_claimed_once_and_carries_its_result(sessions: Sessions) -> None:
+    """The claim's number grows with each lease, and only PENDING deliveries are taken."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session)
+        due = add_delivery(session)
+        add_delivery(session, state="DELIVERED")
+        add_delivery(session, state="DISCARDED")
+        add_delivery(session, next_attempt_at=NOW + timedelta(seconds=1))
+    with sessions.begin() as session:
+        (lease,) = deliveries.claim(session, limit=9, lease=LEASE, now=NOW)
+        assert deliveries.claim(session, limit=9, lease=LEASE, now=NOW) == []
+        again = deliveries.claim(session, limit=1, lease=LEASE, now=NOW + LEASE)
+    assert (lease.id, lease.claims, lease.result.data) == (due, 1, '{"a":1}')
+    assert [(one.id, one.claims) for one in again if one.id == due] in ([], [(due, 2)])
+
+
+def test_a_guarded_write_leaves_a_row_that_moved_on(sessions: Sessions) -> None:
+    """A record that saw an older state or claim changes nothing."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        ids = [add_delivery(session) for _ in range(2)]
+        session.execute(update(Delivery).where(Delivery.id == ids[0]).values(state="DELIVERED"))
+        session.execute(update(Delivery).where(Delivery.id == ids[1]).values(claims=7))
+        seen = {"state_seen": "PENDING", "claims_seen": 0, "attempt_count": 99}
+        deliveries.write_if_state_seen(session, changes=[{"row_id": row_id} | seen for row_id in ids])
+    with sessions() as session:
+        assert list(session.scalars(select(Delivery.attempt_count))) == [0, 0]
+
+
+def test_a_pending_task_outside_all_batches_cannot_be_stored(sessions: Sessions) -> None:
+    """The database itself refuses a task that nobody would ever poll."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        row_id = add_task(session)
+    with pytest.raises(IntegrityError), sessions.begin() as session:
+        session.execute(update(SunoTask).where(SunoTask.id == row_id).values(poll_batch_id=None))
+    with pytest.raises(IntegrityError), sessions.begin() as session:
+        session.execute(PollBatch.__table__.delete())  # type: ignore[attr-defined]
+
+
+def _together(run: object, count: int) -> None:
+    assert callable(run)
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
