@@ -14,9 +14,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import PENDING, Status
+from worker.db.deliveries import State
 from worker.db.models import Delivery, Gateway, PollBatch, Rejection, SunoTask
-
-DELIVERY_STATES = ("PENDING", "DELIVERED", "DISCARDED")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +33,7 @@ class Overview:
     """How much is where. A lateness is zero when nothing is due."""
 
     tasks: Mapping[Status, int]
-    deliveries: Mapping[str, int]
+    deliveries: Mapping[State, int]
     oldest_due_poll: timedelta
     oldest_due_delivery: timedelta
     gateways: tuple[GatewayHealth, ...]
@@ -63,14 +62,14 @@ def read_overview(session: Session, *, now: datetime) -> Overview:
         tasks[Status(status)] += number
         if status in PENDING:
             pending[gateway] = pending.get(gateway, 0) + number
-    deliveries = dict.fromkeys(DELIVERY_STATES, 0)
+    deliveries = dict.fromkeys(State, 0)
     counted_deliveries = session.execute(
         select(Delivery.state, func.count().label("number")).group_by(Delivery.state)
     )
-    deliveries |= {row.state: row.number for row in counted_deliveries}
+    deliveries |= {State(row.state): row.number for row in counted_deliveries}
     oldest_poll = session.scalar(select(func.min(PollBatch.next_poll_at)))
     oldest_delivery = session.scalar(
-        select(func.min(Delivery.next_attempt_at)).where(Delivery.state == "PENDING")
+        select(func.min(Delivery.next_attempt_at)).where(Delivery.state == State.PENDING.value)
     )
     gateways = session.scalars(select(Gateway).order_by(Gateway.name))
     return Overview(

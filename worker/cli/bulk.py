@@ -1,0 +1,91 @@
+"""`enqueue --file`: many requests, 100 lines in a transaction, with a bar where a person looks."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import DBAPIError
+
+from worker.cli.failures import explain_database
+from worker.cli.lines import Line, read_lines
+from worker.cli.terminal import one_line
+from worker.db.session import Sessions
+from worker.intake import Enqueued, Policy, Refused, Request, put_under_watch
+
+LINES_PER_TRANSACTION = 100
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the lines so far."""
+
+    new: int = 0
+    known: int = 0
+    bad: int = 0
+
+
+def enqueue_lines(sessions: Sessions, *, stream: BinaryIO, policy: Policy) -> None:
+    """Take all lines of `stream` that can be taken; name the others on stderr and end with exit code 1."""
+    tally = Tally()
+    stderr = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    columns = (TextColumn("lines read"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
+        bar = progress.add_task("", total=_size(stream))
+        for lines in _grouped(read_lines(stream)):
+            for number, reason in _take(sessions, lines=lines, policy=policy, tally=tally):
+                stderr.print(f"line {number}: {reason}")
+            progress.update(bar, completed=lines[-1].end)
+    click.echo(f"{tally.new} now watched, {tally.known} watched already, {tally.bad} refused")
+    if tally.bad:
+        raise click.ClickException(f"{tally.bad} lines were refused: correct them and send them again")
+
+
+def _take(
+    sessions: Sessions, *, lines: Sequence[Line], policy: Policy, tally: Tally
+) -> Iterator[tuple[int, str]]:
+    """Write one group in one transaction; yield number and reason of each line that was refused."""
+    requests = [line.request for line in lines if isinstance(line.request, Request)]
+    try:
+        with sessions.begin() as session:
+            taken = iter(put_under_watch(session, requests=requests, policy=policy))
+    except DBAPIError as error:
+        raise click.ClickException(
+            f"stopped at line {lines[0].number}; all lines before it are done, and sending them again changes"
+            f" nothing: {explain_database(error)}"
+        ) from error
+    for line in lines:
+        match line.request if isinstance(line.request, str) else next(taken):
+            case Enqueued(created=True):
+                tally.new += 1
+            case Enqueued():
+                tally.known += 1
+            case Refused() as refusal:
+                tally.bad += 1
+                yield line.number, one_line(refusal, limit=1000)
+            case str() as reason:
+                tally.bad += 1
+                yield line.number, reason
+
+
+def _grouped(lines: Iterable[Line]) -> Iterator[list[Line]]:
+    remaining = iter(lines)
+    while group := list(islice(remaining, LINES_PER_TRANSACTION)):
+        yield group
+
+
+def _size(stream: BinaryIO) -> int | None:
+    """Return the bytes of a regular file; None for a pipe, whose end nobody knows."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,63 @@
+"""The database and the broker as a verb opens them: at once, bounded in time, and closed at its end.
+
+A place is shown without its password, and without the query part of its URL, which may hide another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+from redis import Redis
+from sqlalchemy import make_url
+
+from worker import dead_letters
+from worker.cli.terminal import printable
+from worker.db.session import Sessions, make_engine, make_sessions
+from worker.settings import Settings
+
+MIGRATE = "run `suno-worker migrate` (or `suno-worker up`, which migrates first)"
+
+
+@contextmanager
+def open_database(settings: Settings, *, create: bool = False) -> Iterator[Sessions]:
+    """Give sessions on the configured database; a missing SQLite file is made only with `create`."""
+    url = settings.database_url
+    missing = missing_file(url)
+    if missing is not None and not create:
+        raise click.ClickException(f"there is no database at {printable(missing)}: {MIGRATE}")
+    engine = make_engine(url)
+    try:
+        yield make_sessions(engine)
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def open_broker(settings: Settings) -> Iterator[Redis]:
+    """Give a client of the broker: the configured one, else that of a running `up`; waits 5 s at most."""
+    url = settings.resolve_broker_url()
+    if url is None:
+        raise click.ClickException("no broker is known: set WORKER_BROKER_URL, or start `suno-worker up`")
+    with closing(dead_letters.connect(url)) as client:
+        yield client
+
+
+def missing_file(url: str) -> Path | None:
+    """Return the absolute path of the SQLite file that `url` names when there is none yet; else None."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database == ":memory:":
+        return None
+    path = Path(parsed.database).absolute()
+    return None if path.exists() else path
+
+
+def database_place(settings: Settings) -> str:
+    """Return where the database is, as an operator knows it."""
+    parsed = make_url(settings.database_url)
+    if parsed.get_backend_name() == "sqlite":
+        return printable(f"SQLite file {Path(parsed.database or ':memory:').absolute()}")
+    port = f":{parsed.port}" if parsed.port else ""
+    return printable(f"PostgreSQL {parsed.database} at {parsed.host or 'the local socket'}{port}")

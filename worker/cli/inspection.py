@@ -1,0 +1,144 @@
+"""Verbs that look at one Suno task or at what was refused, and change nothing: `show`, `rejections`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+import msgspec
+
+from worker.cli.connections import open_database
+from worker.cli.selection import GATEWAY, TASK_ID, choose_gateway
+from worker.cli.terminal import JSON, Section, at, examples, print_json, print_sections
+from worker.db.history import AttemptMade, History, read_history
+from worker.db.overview import read_rejections
+from worker.db.session import reading
+from worker.settings import load_settings
+
+SHOWN_DATA = 500  # characters; `--json` gives all
+
+
+@click.command(
+    epilog=examples(
+        "suno-worker show 4a7ad9f2-8a8b-4d9c-9d4e-5a1f2c3b4d5e", "suno-worker show TASK_ID --json | jq .data"
+    )
+)
+@TASK_ID
+@GATEWAY
+@JSON
+def show(task_id: str, gateway: str | None, as_json: bool) -> None:
+    """Show everything known of one Suno task: its transitions, its deliveries and every attempt."""
+    with open_database(load_settings()) as sessions, reading(sessions) as session:
+        chosen = choose_gateway(session, task_id=task_id, gateway=gateway)
+        history = read_history(session, task_id=task_id, gateway=chosen)
+    if history is None:
+        raise click.ClickException(f"Suno task {task_id} was removed a moment ago")
+    if as_json:
+        print_json(history_json(history))
+    else:
+        print_sections(history_sections(history))
+
+
+@click.command(epilog=examples("suno-worker rejections", "suno-worker rejections --limit 1 --json"))
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most.")
+@JSON
+def rejections(limit: int, as_json: bool) -> None:
+    """List requests to watch a task that were refused, the newest first.
+
+    A sender that only sends a message may never learn that it was refused; here it can be seen.
+    """
+    with open_database(load_settings()) as sessions, reading(sessions) as session:
+        refusals = read_rejections(session, limit=limit)
+    if as_json:
+        print_json(refusals)
+    else:
+        rows = [(at(one.at), one.source, one.reason, one.arguments) for one in refusals]
+        print_sections(
+            [Section(title="Rejections", columns=("at", "source", "reason", "arguments"), rows=rows)]
+        )
+
+
+def history_json(history: History) -> dict[str, Any]:
+    """Return the keys of `show --json`; `data` stays the gateway's own JSON."""
+    return {
+        "task_id": history.task_id,
+        "gateway": history.gateway,
+        "action": history.action,
+        "status": history.status,
+        "upstream_status": history.upstream_status,
+        "progress": history.progress,
+        "fail_reason": history.fail_reason,
+        "notify_hook": history.notify_hook,
+        "enqueued_at": history.enqueued_at,
+        "finished_at": history.finished_at,
+        "last_polled_at": history.last_polled_at,
+        "next_poll_at": history.next_poll_at,
+        "transitions": [
+            {"from": one.from_status, "to": one.to_status, "at": one.at} for one in history.transitions
+        ],
+        "deliveries": [
+            {
+                "id": one.id,
+                "state": one.state,
+                "attempt_count": one.attempt_count,
+                "next_attempt_at": one.next_attempt_at,
+                "attempts": [_attempt_json(attempt) for attempt in one.attempts],
+            }
+            for one in history.deliveries
+        ],
+        "data": None if history.data is None else msgspec.Raw(history.data.encode()),
+    }
+
+
+def history_sections(history: History) -> list[Section]:
+    """Return the same for a person."""
+    facts = [
+        ("gateway", history.gateway),
+        ("action", history.action),
+        ("status", history.status),
+        ("gateway's own word", history.upstream_status or "-"),
+        ("progress", f"{history.progress} %"),
+        ("fail reason", history.fail_reason or "-"),
+        ("notify_hook", history.notify_hook or "- (only watched)"),
+        ("enqueued", at(history.enqueued_at)),
+        ("finished", at(history.finished_at)),
+        ("last polled", at(history.last_polled_at)),
+        ("next poll", at(history.next_poll_at)),
+        ("data", _excerpt(history.data)),
+    ]
+    changes = [(one.from_status or "-", one.to_status, at(one.at)) for one in history.transitions]
+    deliveries = [
+        (one.id, one.state, one.attempt_count, at(one.next_attempt_at), one.discard_reason or "-")
+        for one in history.deliveries
+    ]
+    attempts = [
+        (one.number, at(one.at), one.status_code or one.error, f"{one.duration_ms} ms", one.detail or "-")
+        for delivery in history.deliveries
+        for one in delivery.attempts
+    ]
+    return [
+        Section(title=f"Suno task {history.task_id}", columns=("", ""), rows=facts),
+        Section(title="Transitions", columns=("from", "to", "at"), rows=changes),
+        Section(
+            title="Deliveries", columns=("id", "state", "attempts", "next attempt", "why"), rows=deliveries
+        ),
+        Section(title="Attempts", columns=("number", "at", "answer", "took", "detail"), rows=attempts),
+    ]
+
+
+def _attempt_json(one: AttemptMade) -> dict[str, Any]:
+    return {
+        "number": one.number,
+        "at": one.at,
+        "status_code": one.status_code,
+        "error": one.error,
+        "duration_ms": one.duration_ms,
+    }
+
+
+def _excerpt(data: str | None) -> str:
+    if data is None:
+        return "-"
+    if len(data) <= SHOWN_DATA:
+        return data
+    return f"{data[:SHOWN_DATA]}… ({len(data)} characters: --json shows all)"

@@ -1,0 +1,124 @@
+"""The verb `status`: how much is where, and who is in trouble."""
+
+from __future__ import annotations
+
+import sys
+import time
+from datetime import timedelta
+from typing import Any
+
+import click
+from redis import RedisError
+from rich.live import Live
+
+from worker import dead_letters
+from worker.cli.connections import open_broker, open_database
+from worker.cli.terminal import JSON, Section, at, drawn, examples, print_json, print_sections
+from worker.db.clock import read_now
+from worker.db.overview import GatewayHealth, Overview, read_overview
+from worker.db.session import Sessions, reading
+from worker.settings import Settings, load_settings
+
+REFRESH_S = 2.0
+
+
+@click.command(
+    epilog=examples(
+        "suno-worker status",
+        "suno-worker status --watch",
+        "suno-worker status --json | jq .oldest_due_delivery_s",
+    )
+)
+@JSON
+@click.option("--watch", is_flag=True, help="Show it again every 2 s until Ctrl-C.")
+def status(as_json: bool, watch: bool) -> None:
+    """Count Suno tasks and deliveries, say how late the oldest due ones are, and show the gateways.
+
+    `dead_letters` is null when the broker does not answer. With `--json --watch`, one line every 2 s.
+    """
+    settings = load_settings()
+    with open_database(settings) as sessions:
+        if not watch:
+            _print(*_look(sessions, settings=settings), settings=settings, as_json=as_json)
+            return
+        try:
+            _watch(sessions, settings=settings, as_json=as_json)
+        except KeyboardInterrupt:
+            return
+
+
+def _watch(sessions: Sessions, *, settings: Settings, as_json: bool) -> None:
+    if as_json or not sys.stdout.isatty():
+        while True:
+            _print(*_look(sessions, settings=settings), settings=settings, as_json=as_json)
+            time.sleep(REFRESH_S)
+    with Live(auto_refresh=False) as live:
+        while True:
+            live.update(
+                drawn(overview_sections(*_look(sessions, settings=settings), settings=settings)), refresh=True
+            )
+            time.sleep(REFRESH_S)
+
+
+def _print(overview: Overview, letters: int | None, *, settings: Settings, as_json: bool) -> None:
+    if as_json:
+        print_json(overview_json(overview, letters, settings=settings))
+    else:
+        print_sections(overview_sections(overview, letters, settings=settings))
+
+
+def _look(sessions: Sessions, *, settings: Settings) -> tuple[Overview, int | None]:
+    with reading(sessions) as session:
+        overview = read_overview(session, now=read_now(session))
+    try:
+        with open_broker(settings) as client:
+            return overview, dead_letters.count(client)
+    except (RedisError, click.ClickException):
+        return overview, None
+
+
+def overview_json(overview: Overview, letters: int | None, *, settings: Settings) -> dict[str, Any]:
+    """Return the keys of `status --json`."""
+    return {
+        "tasks": overview.tasks,
+        "deliveries": overview.deliveries,
+        "oldest_due_poll_s": _seconds(overview.oldest_due_poll),
+        "oldest_due_delivery_s": _seconds(overview.oldest_due_delivery),
+        "gateways": [
+            {"name": one.name, "cooling_until": one.cooling_until, "last_error": _trouble(one, settings)}
+            for one in overview.gateways
+        ],
+        "rejections": overview.rejections,
+        "dead_letters": letters,
+    }
+
+
+def overview_sections(overview: Overview, letters: int | None, *, settings: Settings) -> list[Section]:
+    """Return the same for a person."""
+    rest = [
+        ("oldest due poll waits", f"{_seconds(overview.oldest_due_poll)} s"),
+        ("oldest due delivery waits", f"{_seconds(overview.oldest_due_delivery)} s"),
+        ("rejections", overview.rejections),
+        ("dead letters", "unknown: the broker does not answer" if letters is None else letters),
+    ]
+    gateways = [
+        (one.name, one.pending, at(one.cooling_until), _trouble(one, settings) or "-")
+        for one in overview.gateways
+    ]
+    return [
+        Section(title="Suno tasks", columns=("status", "number"), rows=list(overview.tasks.items())),
+        Section(title="Deliveries", columns=("state", "number"), rows=list(overview.deliveries.items())),
+        Section(title="Gateways", columns=("name", "pending", "cooling until", "last error"), rows=gateways),
+        Section(title="Work", columns=("", ""), rows=rest),
+    ]
+
+
+def _trouble(gateway: GatewayHealth, settings: Settings) -> str | None:
+    """Return the gateway's last error; for one with work that is not configured, that it is not."""
+    if gateway.pending and gateway.name not in settings.gateways:
+        return f"not configured here: {gateway.pending} Suno tasks wait for it"
+    return gateway.last_error
+
+
+def _seconds(lateness: timedelta) -> float:
+    return round(lateness.total_seconds(), 3)
