@@ -4,9 +4,8 @@ Python services that share the database put a task under watch in their own tran
 `worker.enqueue(session, task_id=…, action="MUSIC", notify_hook=…)`.
 """
 
-__version__ = "0.1.0"
-
 from worker.intake import Enqueued, Refused
 from worker.library import enqueue
+from worker.version import __version__
 
-__all__ = ["Enqueued", "Refused", "enqueue"]
+__all__ = ["Enqueued", "Refused", "__version__", "enqueue"]

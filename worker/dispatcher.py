@@ -22,7 +22,6 @@ from typing import Any, Protocol, assert_never
 
 from sqlalchemy.exc import DBAPIError
 
-import worker
 from worker.clients.endpoint import Post
 from worker.core.webhook import (
     Answered,
@@ -43,6 +42,7 @@ from worker.db.deliveries import Held, Lease, State
 from worker.db.persist import describe, is_passing, persist
 from worker.db.session import Sessions
 from worker.stream import Claimed, Stream, Submit
+from worker.version import __version__
 
 LEASE_MARGIN = timedelta(seconds=45)  # beyond the POST's own deadline: time to record
 SLOTS = 512  # POSTs in flight in one process
@@ -134,7 +134,7 @@ class Dispatcher:
             timestamp=int(item.claimed_at.timestamp()),
             secrets=self._secrets(item.gateway),
             body=body,
-            version=worker.__version__,
+            version=__version__,
         )
         begun = time.monotonic()
         outcome = await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))

@@ -14,15 +14,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
-import worker
-
 # Any fixed number serves; it only has to differ from other users of advisory locks in the same database.
 MIGRATION_LOCK = 0x73756E6F
 
 
 def migrations_folder() -> Path:
     """Return the folder of the migrations in a checkout, an editable install or a wheel."""
-    package = Path(worker.__file__).parent
+    package = Path(__file__).parents[1]
     beside = package.parent / "migrations"
     return beside if (beside / "env.py").is_file() else package / "migrations"
 
