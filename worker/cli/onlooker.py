@@ -63,7 +63,7 @@ class Onlooker:
                 self._tell_webhook(webhook)
 
     def row(self, song: Song) -> tuple[str, ...]:
-        """Return the song's line in the table: times count from the enqueue, latency from the gateway's end."""
+        """Return the song's line: times count from the enqueue, latency from the end at the gateway."""
         history = self.histories.get(song.task_id)
         transitions = "not under watch"
         if history is not None:

@@ -16,13 +16,14 @@ from datetime import UTC, datetime, timedelta
 import click
 from aiohttp import web
 
-from worker.cli.terminal import one_line, printable
+from worker.cli.terminal import examples, one_line, printable
 from worker.core.signature import new_secret
 from worker.sandbox.faults import FaultKind
 from worker.sandbox.front_desk import SeenRequest
 from worker.sandbox.gateway import SandboxGateway
 from worker.sandbox.hosting import LOOPBACK, serving
 from worker.sandbox.receiver import SandboxReceiver, Webhook
+from worker.sandbox.sources import variables
 from worker.sandbox.verification import ExtraMissing, make_verifier
 
 GATEWAY_PORT = 8100
@@ -31,17 +32,16 @@ ENTROPY_BYTES = 32
 
 HOST = click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
 
-# The names of the three sources and how each is fetched.
-SOURCES = (
-    ("OPENAI_HUB", "openai-hub", "batch"),
-    ("RIXAPI", "rixapi", "batch"),
-    ("NENGYONGAI", "nengyongai", "single"),
+GATEWAY_EXAMPLES = examples(
+    "suno-worker sandbox gateway --seconds 3",
+    """curl -d '{"prompt": "rain"}' http://127.0.0.1:8100/openai-hub/suno/submit/MUSIC""",
+    """curl -d '{"kind": "status", "status_code": 502, "requests": 3}' http://127.0.0.1:8100/sandbox/faults""",
 )
-
-GATEWAY_EXAMPLES = """\b
-Submit and break it:
-  curl -d '{"prompt": "rain"}' http://127.0.0.1:8100/openai-hub/suno/submit/MUSIC
-  curl -d '{"kind": "status", "status_code": 502, "requests": 3}' http://127.0.0.1:8100/sandbox/faults"""
+RECEIVER_EXAMPLES = examples(
+    "suno-worker sandbox receiver",
+    'suno-worker sandbox receiver --secret "$WORKER_WEBHOOK_SECRET" --answer 503 --times 2',
+    "curl http://127.0.0.1:8200/received",
+)
 
 
 @click.group()
@@ -74,17 +74,14 @@ def gateway(*, host: str, port: int, seconds: float, api_key: str | None) -> Non
 
     def greet(url: str) -> None:
         click.echo(f"Simulated gateway at {url}; a worker uses it with:\n")
-        for name, prefix, fetch in SOURCES:
-            of_gateway = f"WORKER_GATEWAYS__{name}__"
-            key = "any" if api_key is None else api_key
-            click.echo(f"  export {of_gateway}BASE_URL={url}/{prefix} {of_gateway}FETCH={fetch}")
-            click.echo(f"  export {of_gateway}API_KEY={key}")
+        for name, value in variables(url=url, api_key=api_key or "any").items():
+            click.echo(f"  export {name}={value}")
         click.echo(f"\nLook: {url}/sandbox/tasks {url}/sandbox/requests  Faults: {', '.join(FaultKind)}\n")
 
     _serve(simulated.app(), host=host, port=port, greet=greet)
 
 
-@sandbox.command()
+@sandbox.command(epilog=RECEIVER_EXAMPLES)
 @HOST
 @click.option(
     "--port",

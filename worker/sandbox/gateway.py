@@ -103,7 +103,7 @@ class SandboxGateway:
                 return bodies.bad_request("invalid_action", dialect=dialect)
             try:
                 submit = msgspec.json.decode(content or b"{}", type=_Submit)
-                msgspec.json.decode(submit.sandbox.data or "null")
+                msgspec.json.decode(submit.sandbox.data or "null", type=msgspec.Raw)
             except msgspec.DecodeError as error:
                 return bodies.bad_request(f"invalid_request: {error}", dialect=dialect)
             if action == "LYRICS" and not submit.prompt:

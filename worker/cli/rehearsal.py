@@ -1,0 +1,174 @@
+"""A whole installation for a few minutes: `up` in a temporary folder, between the two halves of the sandbox.
+
+Nothing of the caller's installation takes part: every variable `WORKER_…` is set aside for the time. The
+broker, the worker and Beat are the real ones of `suno-worker up`; only the gateway and the receiver are
+played, in this process. Afterwards everything is gone, also after Ctrl-C or SIGTERM; a SIGKILL leaves the
+temporary folder behind and no process.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from worker.cli.terminal import one_line
+from worker.core.signature import new_secret
+from worker.embedded.children import Child, spawn
+from worker.sandbox.gateway import SandboxGateway
+from worker.sandbox.hosting import LOOPBACK, hosted
+from worker.sandbox.receiver import SandboxReceiver, Webhook
+from worker.sandbox.sources import variables
+from worker.sandbox.verification import ExtraMissing, make_verifier
+from worker.settings import Settings, load_settings
+from worker.settings.environment import PREFIX
+
+START_DEADLINE_S = 30.0
+STOP_GRACE_S = 15.0
+LOOK_EVERY_S = 0.05
+SHOWN_LOG_LINES = 15
+ENTROPY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """A running installation and its surroundings."""
+
+    settings: Settings
+    broker_url: str
+    gateway: SandboxGateway
+    gateway_url: str
+    api_key: str
+    receiver: SandboxReceiver
+    hook: str
+    up: Child
+    log: Path
+
+    def check(self) -> None:
+        """Raise when `up` has ended, with the last lines that it wrote."""
+        status = self.up.ended()
+        if status is not None:
+            lines = self.log.read_text(errors="replace").splitlines()[-SHOWN_LOG_LINES:]
+            said = "\n".join(f"  {one_line(line)}" for line in lines)
+            raise click.ClickException(
+                f"`suno-worker up` ended with status {status}; its last lines:\n{said}"
+            )
+
+
+@contextmanager
+def rehearse(*, lasts: timedelta, say: Callable[[Webhook], None]) -> Iterator[Rehearsal]:
+    """Run an installation for the block; music `lasts` as long as is said, `say` hears of each webhook.
+
+    Raises click.ClickException when it does not start. Main thread only.
+    """
+    secret = new_secret(secrets.token_bytes(ENTROPY_BYTES))
+    api_key = f"sk-{secrets.token_hex(16)}"
+    try:
+        verify = make_verifier([secret])
+    except ExtraMissing as error:
+        raise click.ClickException(str(error)) from error
+    gateway = SandboxGateway(clock=clock, api_key=api_key, lasts=lasts)
+    receiver = SandboxReceiver(clock=clock, verify=verify, say=say)
+    with ExitStack() as stack:
+        stack.enter_context(interruptible())
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="suno-worker-")))
+        gateway_url = stack.enter_context(hosted(gateway.app()))
+        receiver_url = stack.enter_context(hosted(receiver.app()))
+        stack.enter_context(
+            only_variables(
+                {
+                    **variables(url=gateway_url, api_key=api_key),
+                    "WORKER_DATABASE_URL": f"sqlite:///{folder / 'worker.db'}",
+                    "WORKER_WEBHOOK_SECRET": secret,
+                    "WORKER_WEBHOOK_ALLOW": LOOPBACK,
+                    "WORKER_FIRST_POLL_DELAY": "1",
+                    "WORKER_POLL_INTERVAL": "1",
+                }
+            )
+        )
+        settings = load_settings()
+        log = folder / "up.log"
+        up = stack.enter_context(running(log=log))
+        broker_url = wait_for_broker(settings=settings, up=up)
+        rehearsal = Rehearsal(
+            settings=settings,
+            broker_url=broker_url or "",
+            gateway=gateway,
+            gateway_url=gateway_url,
+            api_key=api_key,
+            receiver=receiver,
+            hook=f"{receiver_url}/hook",
+            up=up,
+            log=log,
+        )
+        rehearsal.check()
+        if broker_url is None:
+            raise click.ClickException(f"`suno-worker up` did not start within {START_DEADLINE_S:.0f} s")
+        yield rehearsal
+
+
+@contextmanager
+def running(*, log: Path) -> Iterator[Child]:
+    """Run `suno-worker up` for the block."""
+    with log.open("wb") as output:
+        # -P: a folder named `worker` where the user happens to stand is not ours.
+        up = spawn([sys.executable, "-P", "-m", "worker", "up"], output=output)
+    try:
+        yield up
+    finally:
+        up.stop(grace=STOP_GRACE_S)
+
+
+def wait_for_broker(*, settings: Settings, up: Child) -> str | None:
+    """Return the broker's address once `up` has written it down; None when it ends or the time is over."""
+    deadline = time.monotonic() + START_DEADLINE_S
+    while time.monotonic() < deadline and up.ended() is None:
+        broker_url = settings.resolve_broker_url()
+        if broker_url is not None:
+            return broker_url
+        time.sleep(LOOK_EVERY_S)
+    return None
+
+
+@contextmanager
+def only_variables(ours: Mapping[str, str]) -> Iterator[None]:
+    """Replace all variables `WORKER_…` of this process and its children by `ours` for the block."""
+    theirs = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+    for name in theirs:
+        del os.environ[name]
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+        os.environ.update(theirs)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does, so that it cleans up."""
+    earlier = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def clock() -> datetime:
+    """Return the moment: gateway and receiver read the same clock, so their times can be compared."""
+    return datetime.now(UTC)
