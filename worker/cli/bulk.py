@@ -11,13 +11,12 @@ from itertools import islice
 from typing import BinaryIO
 
 import click
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
 from worker.cli.failures import explain_database
 from worker.cli.lines import Line, read_lines
-from worker.cli.terminal import one_line
+from worker.cli.terminal import console, one_line
 from worker.db.session import Sessions
 from worker.intake import Enqueued, Policy, Refused, Request, put_under_watch
 
@@ -36,13 +35,13 @@ class Tally:
 def enqueue_lines(sessions: Sessions, *, stream: BinaryIO, policy: Policy) -> None:
     """Take all lines of `stream` that can be taken; name the others on stderr and end with exit code 1."""
     tally = Tally()
-    stderr = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
+    stderr = console(stderr=True)
     columns = (TextColumn("lines read"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
         bar = progress.add_task("", total=_size(stream))
         for lines in _grouped(read_lines(stream)):
             for number, reason in _take(sessions, lines=lines, policy=policy, tally=tally):
-                stderr.print(f"line {number}: {reason}")
+                stderr.print(f"line {number}: {reason}", soft_wrap=True)
             progress.update(bar, completed=lines[-1].end)
     click.echo(f"{tally.new} now watched, {tally.known} watched already, {tally.bad} refused")
     if tally.bad:

@@ -9,7 +9,7 @@ import msgspec
 
 from worker.cli.connections import open_database
 from worker.cli.selection import GATEWAY, TASK_ID, choose_gateway
-from worker.cli.terminal import JSON, Section, at, examples, print_json, print_sections
+from worker.cli.terminal import JSON, Section, at, examples, print_json, print_sections, print_table
 from worker.db.history import AttemptMade, History, read_history
 from worker.db.overview import read_rejections
 from worker.db.session import reading
@@ -53,9 +53,7 @@ def rejections(limit: int, as_json: bool) -> None:
         print_json(refusals)
     else:
         rows = [(at(one.at), one.source, one.reason, one.arguments) for one in refusals]
-        print_sections(
-            [Section(title="Rejections", columns=("at", "source", "reason", "arguments"), rows=rows)]
-        )
+        print_table(title="Rejections", columns=("at", "source", "reason", "arguments"), rows=rows)
 
 
 def history_json(history: History) -> dict[str, Any]:

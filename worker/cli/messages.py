@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from worker.cli.connections import open_broker
-from worker.cli.terminal import JSON, Section, at, examples, one_line, print_json, print_sections
+from worker.cli.terminal import JSON, at, examples, one_line, print_json, print_table
 from worker.dead_letters import DeadLetter, NotRequeued, list_dead_letters, requeue
 from worker.settings import load_settings
 
@@ -37,7 +37,7 @@ def dead_letters(letter_id: str | None, as_json: bool) -> None:
     else:
         rows = [(one.id, at(one.at), one.queue, one.reason, _excerpt(one)) for one in letters]
         columns = ("id", "at", "queue", "reason", "message")
-        print_sections([Section(title="Dead letters", columns=columns, rows=rows)])
+        print_table(title="Dead letters", columns=columns, rows=rows)
 
 
 def _json(letter: DeadLetter) -> dict[str, object]:

@@ -47,7 +47,10 @@ def at(moment: datetime | None) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Section:
-    """A titled table. Its cells are strangers' text: they are made printable when drawn."""
+    """A titled table. Its cells are strangers' text: they are made printable when drawn.
+
+    Without a title or without names of columns that line is left out.
+    """
 
     title: str
     columns: Sequence[str]
@@ -67,13 +70,24 @@ def plain(sections: Iterable[Section]) -> str:
 def print_sections(sections: Iterable[Section]) -> None:
     """Print tables: drawn where a person looks, aligned text when piped."""
     if sys.stdout.isatty():
-        Console(file=sys.stdout, highlight=False, markup=False, emoji=False).print(drawn(sections))
+        console().print(drawn(sections))
     else:
         click.echo(plain(sections))
 
 
+def print_table(*, title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print one table."""
+    print_sections([Section(title=title, columns=columns, rows=rows)])
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console on the stdout or stderr of this moment that takes text literally."""
+    file = sys.stderr if stderr else sys.stdout
+    return Console(file=file, highlight=False, markup=False, emoji=False)
+
+
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever msgspec can encode
-    """Print one line of JSON in UTF-8, whatever the locale says.
+    """Print JSON in UTF-8, whatever the locale says.
 
     Invisible characters inside its strings are written as escapes, which reads back as the same JSON.
     """
@@ -83,7 +97,13 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - whatever msgspec can encod
 
 
 def _table(section: Section) -> Table:
-    table = Table(title=Text(section.title), title_justify="left", title_style="bold", header_style="bold")
+    table = Table(
+        title=Text(section.title) if section.title else None,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        show_header=any(section.columns),
+    )
     for column in section.columns:
         table.add_column(Text(column), overflow="fold")
     for row in section.rows:
@@ -92,13 +112,18 @@ def _table(section: Section) -> Table:
 
 
 def _aligned(section: Section) -> str:
-    lines = [list(section.columns), *([printable(cell) for cell in row] for row in section.rows)]
+    lines = [[printable(cell) for cell in row] for row in section.rows]
+    if not lines:
+        lines = [["none", *[""] * (len(section.columns) - 1)]]
+    elif any(section.columns):
+        lines.insert(0, list(section.columns))
     widths = [max(cell_len(line[index]) for line in lines) for index in range(len(section.columns))]
     aligned = [
         "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(line, widths, strict=True))
         for line in lines
     ]
-    return "\n".join([section.title, *(line.rstrip() for line in aligned)])
+    title = [section.title] if section.title else []
+    return "\n".join([*title, *(line.rstrip() for line in aligned)])
 
 
 def _escaped(one: str) -> str:
