@@ -1,0 +1,100 @@
+"""Log lines of worker and Beat: one line per event, no secrets, nothing forged.
+
+Every line names the Celery task in which it was written, if any. Known secrets are replaced by `***` in the
+finished text, whatever part of it they came in. Characters that are not printable are escaped, so that text
+from outside can neither begin a line of its own nor steer a terminal. A traceback follows its console line
+indented by `    | `; in JSON it is the field `exception`.
+
+Limit: a line from a thread that is not Celery's (the event loop for HTTP) names no task.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TextIO
+
+from celery import current_task
+from celery.app.trace import LOG_SUCCESS
+
+MASK = "***"
+SHORTEST_SECRET = 4  # characters; masking a shorter one would blot out ordinary words
+
+# Beat and the worker announce each message of each second. At DEBUG they may.
+CHATTY = ("celery.beat", "celery.worker.strategy")
+
+
+def configure(
+    *, level: str, as_json: bool, secrets: Sequence[str] = (), stream: TextIO | None = None
+) -> logging.Handler:
+    """Send all log lines of this process from `level` upwards to `stream` (default: stderr)."""
+    handler = logging.StreamHandler(sys.stderr if stream is None else stream)
+    handler.setFormatter(LineFormatter(as_json=as_json, secrets=secrets))
+    handler.addFilter(_is_no_echo)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    logging.captureWarnings(capture=True)
+    chatty_level = logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING
+    for name in CHATTY:
+        logging.getLogger(name).setLevel(chatty_level)
+    return handler
+
+
+class LineFormatter(logging.Formatter):
+    """Writes a record as one console line or one JSON object."""
+
+    def __init__(self, *, as_json: bool, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._as_json = as_json
+        # Longest first: a secret may contain another.
+        self._secrets = sorted(
+            {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}, key=len, reverse=True
+        )
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the finished text."""
+        at = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
+        message = self._masked(record.getMessage()).strip()
+        exception = self._masked(self.formatException(record.exc_info)) if record.exc_info else ""
+        task, task_id = _running_task()
+        if self._as_json:
+            facts = {
+                "at": at,
+                "level": record.levelname,
+                "logger": record.name,
+                "task": task,
+                "task_id": task_id,
+                "message": message,
+                "exception": exception,
+            }
+            return json.dumps({name: fact for name, fact in facts.items() if fact})
+        where = f" {task}[{printable(task_id)}]" if task else ""
+        indented = "".join(f"\n    | {printable(line)}" for line in exception.splitlines())
+        return f"{at} {record.levelname} {record.name}{where} {printable(message)}{indented}"
+
+    def _masked(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, MASK)
+        return text
+
+
+def printable(text: str) -> str:
+    """Return `text` with each character that is not printable as its Python escape."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _running_task() -> tuple[str, str]:
+    if not current_task:  # type: ignore[truthy-bool]  # a proxy, false outside of tasks
+        return "", ""
+    return str(current_task.name), str(current_task.request.id)
+
+
+def _is_no_echo(record: logging.LogRecord) -> bool:
+    """Drop Celery's line for each task that succeeded: the use-cases log what happened in it."""
+    return record.msg is not LOG_SUCCESS

@@ -1,0 +1,107 @@
+"""What one worker process shares between its threads: database, HTTP clients, poller and dispatcher.
+
+Built with the first task that needs it and never at import, so that importing the tasks opens nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import Engine
+
+from worker.clients.gateway import GatewayTarget
+from worker.clients.pool import Clients, clients, close_clients
+from worker.core.lifecycle import Limits
+from worker.db import gateways
+from worker.db.session import Sessions, make_engine, make_sessions
+from worker.dispatcher import Dispatcher
+from worker.intake import Policy
+from worker.library import policy_of
+from worker.poller import PolledGateway, Poller
+from worker.settings import Settings
+from worker.settings.gateway import Gateway
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """The parts, wired to each other and to the settings."""
+
+    engine: Engine
+    sessions: Sessions
+    policy: Policy
+    poller: Poller
+    dispatcher: Dispatcher
+
+    @classmethod
+    def open(cls, settings: Settings, *, ring_deliver: Callable[[], None]) -> Runtime:
+        """Build all parts and make the configured gateways known; a database error passes."""
+        engine = make_engine(settings.database_url)
+        sessions = make_sessions(engine)
+        policy = policy_of(settings)
+        with sessions.begin() as session:
+            gateways.remember(session, batch_sizes=policy.batch_sizes)
+        if not (settings.webhook_secret or any(one.webhook_secret for one in settings.gateways.values())):
+            logger.warning("WORKER_WEBHOOK_SECRET is not set: webhooks are sent unsigned")
+        pair = clients(allow=settings.webhook_allow, webhook_timeout=settings.webhook_timeout)
+        return cls(
+            engine=engine,
+            sessions=sessions,
+            policy=policy,
+            poller=_poller(settings, sessions=sessions, pair=pair, ring_deliver=ring_deliver),
+            dispatcher=_dispatcher(settings, sessions=sessions, pair=pair),
+        )
+
+    def close(self) -> None:
+        """Close every connection; what is in flight is cut, its lease ends by itself."""
+        close_clients()
+        self.engine.dispose()
+
+
+def _poller(
+    settings: Settings, *, sessions: Sessions, pair: Clients, ring_deliver: Callable[[], None]
+) -> Poller:
+    return Poller(
+        sessions=sessions,
+        polled={name: _polled(gateway) for name, gateway in settings.gateways.items()},
+        limits=Limits(
+            task_deadline=settings.task_deadline,
+            missing_grace=settings.missing_grace,
+            stuck_after=settings.stuck_after,
+        ),
+        poll_interval=settings.poll_interval,
+        client=pair.gateway,
+        submit=pair.portal.submit,
+        ring_deliver=ring_deliver,
+    )
+
+
+def _polled(gateway: Gateway) -> PolledGateway:
+    return PolledGateway(
+        target=GatewayTarget(
+            name=gateway.name,
+            base_url=gateway.base_url,
+            api_key=gateway.api_key.get_secret_value(),
+            fetch=gateway.fetch,
+            auth_header=gateway.auth_header,
+            auth_prefix=gateway.auth_prefix,
+            timeout=gateway.timeout,
+        ),
+        batch_size=gateway.batch_size,
+        concurrency=gateway.concurrency,
+        cooldown=gateway.cooldown,
+    )
+
+
+def _dispatcher(settings: Settings, *, sessions: Sessions, pair: Clients) -> Dispatcher:
+    return Dispatcher(
+        sessions=sessions,
+        secrets=lambda gateway: settings.signing_secrets(gateway=gateway),
+        retry_schedule=settings.webhook_retry_schedule,
+        timeout=settings.webhook_timeout,
+        client=pair.endpoint,
+        submit=pair.portal.submit,
+    )

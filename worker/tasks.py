@@ -1,0 +1,188 @@
+"""The Celery tasks: thin shells that open the process's runtime and call a use-case.
+
+`suno.enqueue` carries a request; the other three are doorbells that carry nothing and may be lost, late or
+doubled without harm. All work is found in SQL.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from celery import Task
+from celery.backends.base import Backend, DisabledBackend
+from celery.exceptions import Reject
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from worker.celery import RING_EXPIRES_S, app, settings
+from worker.db.migrate import pending
+from worker.db.persist import describe, is_passing
+from worker.db.session import make_engine
+from worker.intake import Enqueued, Policy, Refused, parse_request, put_under_watch, reject
+from worker.prune import prune as prune_past_retention
+from worker.runtime import Runtime
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 10.0
+PATIENCE_S = 60.0  # how long `suno.enqueue` waits for a database that is away
+
+logger = logging.getLogger(__name__)
+
+# Set when the worker is told to stop: nothing new is claimed, nobody goes on waiting.
+stopping = threading.Event()
+
+
+class EnqueueRefused(ValueError):
+    """`suno.enqueue` refused its arguments. One plain string, so that any client can build it again."""
+
+
+def ring(task: Task[..., Any]) -> None:
+    """Publish a doorbell. One that fails is no trouble: Beat's next tick makes up for it."""
+    try:
+        task.apply_async(retry=False, expires=RING_EXPIRES_S)
+    except Exception as error:  # noqa: BLE001  # whatever it was: a ring may be lost
+        logger.debug("%s was not rung: %s", task.name, error)
+
+
+class Doorbell(Task[..., Any]):
+    """A Celery task that carries nothing; its result is never stored, even if a message asks for that."""
+
+    typing = False  # arguments, as Flower's form may send them, are ignored
+
+    @functools.cached_property
+    def backend(self) -> Backend:
+        """The backend that keeps nothing."""
+        return DisabledBackend(app=self.app)
+
+
+@app.task(
+    name="suno.enqueue",
+    bind=True,
+    # Acknowledged when its row is committed: a worker that dies before leaves the message to the next one.
+    acks_late=True,
+    # Kept for 1 h where WORKER_RESULT_BACKEND is set, for senders that wait.
+    ignore_result=False,
+    # A refusal is the sender's mistake: one line in the log, no traceback.
+    throws=(EnqueueRefused,),
+)
+def enqueue(self: Task[..., Any], /, *positional: object, **arguments: object) -> dict[str, Any]:
+    """Put a Suno task under watch; wait up to 60 s for a database that is away, then go back in line."""
+    end = time.monotonic() + PATIENCE_S
+    pause = FIRST_PAUSE_S
+    while True:
+        try:
+            return _enqueue(positional, arguments, sender=self.request.origin)
+        except SQLAlchemyError as error:
+            if not is_passing(error):
+                raise
+            reason = describe(error)
+        if time.monotonic() + pause > end or stopping.wait(pause):
+            raise Reject(f"the database is away: {reason}", requeue=True)
+        pause = min(pause * 2, LONGEST_PAUSE_S)
+
+
+@app.task(name="suno.poll", base=Doorbell)
+def poll(*_: object, **__: object) -> dict[str, Any]:
+    """Ask the gateways about all that is due."""
+    return _unless_away(lambda opened: opened.poller.run(stop=stopping, ring_successor=lambda: ring(poll)))
+
+
+@app.task(name="suno.deliver", base=Doorbell)
+def deliver(*_: object, **__: object) -> dict[str, Any]:
+    """POST all results that are due."""
+    return _unless_away(
+        lambda opened: opened.dispatcher.run(stop=stopping, ring_successor=lambda: ring(deliver)),
+    )
+
+
+@app.task(name="suno.prune", base=Doorbell)
+def prune(*_: object, **__: object) -> dict[str, Any]:
+    """Delete what is past its retention."""
+    return _unless_away(
+        lambda opened: prune_past_retention(opened.sessions, retention=settings().retention, stop=stopping),
+    )
+
+
+def _enqueue(
+    positional: tuple[object, ...], arguments: dict[str, Any], *, sender: str | None
+) -> dict[str, Any]:
+    opened = runtime()
+    with opened.sessions.begin() as session:
+        outcome = _take(session, positional, arguments, policy=opened.policy)
+        if isinstance(outcome, Refused):
+            asked = {**arguments, "positional": positional} if positional else arguments
+            reject(session, source=f"suno.enqueue {sender or ''}", reason=str(outcome), arguments=asked)
+    if isinstance(outcome, Refused):
+        raise EnqueueRefused(str(outcome))
+    return asdict(outcome)
+
+
+def _take(
+    session: Session, positional: tuple[object, ...], arguments: dict[str, Any], *, policy: Policy
+) -> Enqueued | Refused:
+    if positional:
+        return Refused(field="arguments", reason="are positional; pass keyword arguments only")
+    try:
+        request = parse_request(arguments)
+    except Refused as refusal:
+        return refusal
+    (outcome,) = put_under_watch(session, requests=[request], policy=policy)
+    return outcome
+
+
+def _unless_away(step: Callable[[Runtime], Mapping[str, Any]]) -> dict[str, Any]:
+    """Take the step; a database that is away is one line, and the next tick tries again."""
+    try:
+        return dict(step(runtime()))
+    except SQLAlchemyError as error:
+        if not is_passing(error):
+            raise
+        logger.warning("the database is away: %s", describe(error))
+        return {"database": "away"}
+
+
+_lock = threading.Lock()
+_runtime: Runtime | None = None
+
+
+def runtime() -> Runtime:
+    """Return the process's runtime, opened now if there is none; a database error passes."""
+    global _runtime  # noqa: PLW0603  # one per process is what this is for
+    with _lock:
+        if _runtime is None:
+            _runtime = Runtime.open(settings(), ring_deliver=lambda: ring(deliver))
+        return _runtime
+
+
+@worker_init.connect
+def _end_without_tables(**_: object) -> None:
+    """End the worker with one line when the database lacks tables; one that is away is waited for instead."""
+    engine = make_engine(settings().database_url)
+    try:
+        missing = pending(engine)
+    except SQLAlchemyError as error:
+        logger.warning("the database is away: %s", describe(error))
+    else:
+        if missing:
+            sys.exit(f"the database lacks {len(missing)} migrations; run `suno-worker migrate`")
+    finally:
+        engine.dispose()
+
+
+@worker_shutting_down.connect
+def _stop(**_: object) -> None:
+    stopping.set()
+
+
+@worker_shutdown.connect
+def _close(**_: object) -> None:
+    if _runtime is not None:
+        _runtime.close()
