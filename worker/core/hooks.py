@@ -1,8 +1,22 @@
-"""What a notify_hook may look like, judged before it is stored and again before each POST."""
+"""What a notify_hook may look like, judged at every door and again before each POST.
+
+Only what all parsers read alike passes, so that the URL that was judged is the URL that is called: no
+userinfo, no backslash, no odd spelling of an address. Names are judged when they are resolved, by
+`clients`; this module only looks at the text.
+"""
 
 from __future__ import annotations
 
-from worker.core.addresses import Allow
+from ipaddress import IPv6Address
+from urllib.parse import SplitResult, urlsplit
+
+from worker.core.addresses import Allow, is_public, normal_host, read_literal
+
+LONGEST_URL = 2048
+DEFAULT_PORTS = {"http": 80, "https": 443}
+_WELL_KNOWN_PORTS = frozenset(DEFAULT_PORTS.values())
+_FIRST_FREE_PORT = 1024  # below it live mail, SSH and the like, which a POST must not talk to
+_ALLOW_HINT = "WORKER_WEBHOOK_ALLOW opens exceptions"
 
 
 class BadHook(ValueError):
@@ -11,4 +25,55 @@ class BadHook(ValueError):
 
 def check_notify_hook(url: str, *, allow: Allow) -> str:
     """Return `url` unchanged, or raise BadHook."""
-    raise NotImplementedError
+    if len(url) > LONGEST_URL:
+        raise BadHook(f"has {len(url)} characters; at most {LONGEST_URL} are kept")
+    if any(character.isspace() or not character.isprintable() for character in url):
+        raise BadHook("holds a space or a control character; percent-encode it")
+    parts = split_hook(url)
+    host = parts.hostname or ""
+    allowed = _check_host(host, bracketed="[" in parts.netloc, allow=allow)
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    if not allowed and port not in _WELL_KNOWN_PORTS and port < _FIRST_FREE_PORT:
+        raise BadHook(f"port {port} is refused: use 80, 443 or 1024-65535, or {_ALLOW_HINT}")
+    return url
+
+
+def split_hook(url: str) -> SplitResult:
+    """Return the parts of `url`, which then has a scheme, a host and a readable port, or raise BadHook."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as problem:
+        raise BadHook(f"is no URL: {problem}") from None
+    if parts.scheme not in DEFAULT_PORTS:
+        raise BadHook("must start with http:// or https://")
+    if "\\" in url:
+        raise BadHook("holds a backslash; percent-encode it as %5C")
+    if "@" in parts.netloc:
+        raise BadHook("holds a user name or password before the host; put a token into the path or the query")
+    if not parts.hostname:
+        raise BadHook("names no host")
+    if port == 0:
+        raise BadHook("port 0 is refused: use 80, 443 or 1024-65535")
+    return parts
+
+
+def _check_host(host: str, *, bracketed: bool, allow: Allow) -> bool:
+    """Return whether `host` is one of the operator's exceptions; BadHook when it cannot be called."""
+    try:
+        name = host if bracketed else normal_host(host)
+    except ValueError:
+        raise BadHook("the host is no name that can be looked up") from None
+    address = read_literal(name)
+    if address is None:
+        last = name.rpartition(".")[2]
+        if last.isdigit() or last.startswith("0x"):
+            raise BadHook("the host ends in a number but is no IPv4 address")
+        return allow.permits_host(name)
+    if not isinstance(address, IPv6Address) and str(address) != host:
+        raise BadHook(f"write the address as {address}")
+    if allow.permits_address(address):
+        return True
+    if not is_public(address):
+        raise BadHook(f"{address} is no public address; {_ALLOW_HINT} for private receivers")
+    return False

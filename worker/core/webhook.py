@@ -1,4 +1,16 @@
-"""The message that receivers get, and what their answer means."""
+"""The message that receivers get, and what their answer means.
+
+| answer                                                | meaning   | next                                  |
+| ----------------------------------------------------- | --------- | ------------------------------------- |
+| 2xx                                                   | delivered | done                                  |
+| 410                                                   | gone      | discarded at once                     |
+| 408, 425, 429, 5xx, no status line                    | transient | the retry schedule, then discarded    |
+| every other status                                    | suspect   | 1 min, 10 min, 1 h, then discarded    |
+| forbidden address, bad URL                            | permanent | discarded at once                     |
+
+The count of recorded attempts alone picks the step, so a delivery that had five transient failures and then
+meets a 404 is discarded: it has had its time.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +18,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from ipaddress import IPv6Address
+from typing import assert_never
 
+import msgspec
+
+from worker.core.addresses import normal_host
+from worker.core.hooks import DEFAULT_PORTS, split_hook
 from worker.core.lifecycle import Action, Status, Times
+from worker.core.schedule import SUSPECT_SCHEDULE, parse_retry_after, retry_wait
+from worker.core.signature import sign
+
+LONGEST_RETRY_AFTER = timedelta(hours=12)
+_DELIVERED = range(200, 300)
+_GONE = 410
+_TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
+_HEEDS_RETRY_AFTER = frozenset({429, 503})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +50,48 @@ class Result:
     data: str | None  # JSON text; None is sent as null
 
 
+class _Body(msgspec.Struct, frozen=True):
+    """The family's task object; the order of the fields is that of their documents."""
+
+    task_id: str
+    notify_hook: str
+    action: str
+    status: str
+    fail_reason: str
+    submit_time: int
+    start_time: int
+    finish_time: int
+    progress: str
+    data: msgspec.Raw
+
+
 def encode_body(result: Result) -> bytes:
-    """Return the JSON body: the family's task object, `data` byte for byte."""
-    raise NotImplementedError
+    """Return the JSON body: the family's task object, `data` byte for byte, times in unix seconds or 0."""
+    body = _Body(
+        task_id=result.task_id,
+        notify_hook=result.notify_hook,
+        action=result.action,
+        status=result.status,
+        fail_reason=result.fail_reason,
+        submit_time=_unix(result.times.submitted_at),
+        start_time=_unix(result.times.started_at),
+        finish_time=_unix(result.times.finished_at),
+        progress=f"{result.progress}%",
+        data=msgspec.Raw(b"null" if result.data is None else result.data.encode()),
+    )
+    return msgspec.json.encode(body)
+
+
+def _unix(at: datetime | None) -> int:
+    return 0 if at is None else int(at.timestamp())
 
 
 def origin_of(url: str) -> str:
     """Return `scheme://host:port` of a checked URL: lower case, IDNA, the port always written."""
-    raise NotImplementedError
+    parts = split_hook(url)
+    name = parts.hostname or ""
+    host = f"[{IPv6Address(name)}]" if "[" in parts.netloc else normal_host(name)
+    return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
 
 
 def headers(
@@ -44,7 +104,17 @@ def headers(
     version: str,
 ) -> dict[str, str]:
     """Return the headers of one attempt; without `secrets` no signature among them."""
-    raise NotImplementedError
+    unsigned = {
+        "content-type": "application/json",
+        "user-agent": f"suno-worker/{version}",
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-attempt": str(attempt),
+    }
+    if not secrets:
+        return unsigned
+    signature = sign(secrets=secrets, message_id=delivery_id, timestamp=timestamp, body=body)
+    return {**unsigned, "webhook-signature": signature}
 
 
 class PostError(StrEnum):
@@ -115,6 +185,32 @@ def judge(
 ) -> Verdict:
     """Return what follows from `outcome`; `attempt_count` counts attempts recorded, this one included.
 
-    `jitter` is drawn by the caller from [0, 1).
+    `jitter` is drawn by the caller from [0, 1). Retry-After on 429 and 503 holds the delivery: the later of
+    it and the schedule counts, and at most 12 h of it.
     """
-    raise NotImplementedError
+    match outcome:
+        case Answered(status_code=code) if code in _DELIVERED:
+            return Delivered()
+        case Answered(status_code=code) if code == _GONE:
+            return Discarded(reason="HTTP 410: the receiver wants no more of it")
+        case Answered(status_code=code):
+            schedule = retry_schedule if code in _TRANSIENT else SUSPECT_SCHEDULE
+            what = f"HTTP {code}"
+        case Failed(error=PostError.BLOCKED_ADDRESS | PostError.INVALID_URL):
+            return Discarded(reason=f"{outcome.error}: {outcome.detail}")
+        case Failed():
+            schedule = retry_schedule
+            what = f"{outcome.error}: {outcome.detail}"
+        case _:
+            assert_never(outcome)
+    if attempt_count > len(schedule):
+        return Discarded(reason=f"given up after {attempt_count} attempts, the last: {what}")
+    wait = retry_wait(schedule[attempt_count - 1], jitter=jitter)
+    return Retry(at=now + max(wait, _held(outcome, now=now)))
+
+
+def _held(outcome: PostOutcome, *, now: datetime) -> timedelta:
+    """Return how long the receiver asked us to wait, at most 12 h."""
+    if not isinstance(outcome, Answered) or outcome.status_code not in _HEEDS_RETRY_AFTER:
+        return timedelta(0)
+    return min(parse_retry_after(outcome.retry_after, now=now) or timedelta(0), LONGEST_RETRY_AFTER)

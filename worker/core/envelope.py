@@ -1,0 +1,62 @@
+"""The envelope around a gateway's answer: `{"code": …, "message": …, "data": …}`, or none at all.
+
+The code that means success differs by gateway: "success" (the family), 200 (GoAmz), 1 and 0. An answer
+without any code says neither: what it shows of a task counts, what it does not show proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.core.excerpts import excerpt
+from worker.core.fields import NULL, text_of
+from worker.core.raw_json import elements, members, scalar, trimmed
+
+_SUCCESS_CODES = frozenset({"success", "succeed", "ok", "200", "1", "0", "true"})
+_EMPTY_MESSAGES = frozenset({"", "success", "succeed", "ok"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One answer, opened."""
+
+    success: bool | None  # None when it carries no code
+    data: bytes  # the text of `data`; of the whole answer where there is no envelope
+    fields: Mapping[str, bytes]
+
+    @property
+    def message(self) -> str:
+        """What the envelope says went wrong; "" when it says nothing."""
+        names = ("error", "error_message", "message", "description", "detail")
+        texts = (text_of(self.fields.get(name, NULL)) for name in names)
+        return next((text for text in texts if text.lower() not in _EMPTY_MESSAGES), "")
+
+    @property
+    def code(self) -> str:
+        """The code as text, "" for none."""
+        value = scalar(self.fields.get("code", NULL))
+        return "" if value is None else str(value).strip()
+
+
+def open_envelope(body: bytes) -> Envelope | None:
+    """Return what `body` holds, or None when it is neither a JSON object nor a JSON array."""
+    text = trimmed(body)
+    if text[:1] == b"[":
+        return None if elements(text) is None else Envelope(success=None, data=text, fields={})
+    fields = members(text)
+    if fields is None:
+        return None
+    bare = "code" not in fields and ("task_id" in fields or "taskId" in fields)
+    opened = Envelope(success=None, data=text if bare else fields.get("data", NULL), fields=fields)
+    if opened.code == "":
+        return opened
+    return Envelope(success=opened.code.lower() in _SUCCESS_CODES, data=opened.data, fields=fields)
+
+
+def complaint(body: bytes) -> str:
+    """Return, on one line that is safe to log, what a bad answer says."""
+    opened = open_envelope(body)
+    if opened is not None and (opened.message or opened.code):
+        return excerpt(": ".join(part for part in (opened.code, opened.message) if part))
+    return excerpt(body) or "an empty answer"
