@@ -23,7 +23,7 @@ from worker.core.signature import decode_secret
 from worker.settings.environment import PREFIX, Problem, find_variables
 from worker.settings.gateway import Gateway, Secrets, name_gateways, setting
 from worker.settings.loading import FromVariables, Loaded, build
-from worker.settings.urls import folder_of, read_database_url, read_redis_url
+from worker.settings.urls import folder_of, read_database_url, read_redis_url, read_result_backend
 from worker.settings.values import Count, OneOf, Seconds, Waits, read_allow
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
@@ -63,7 +63,6 @@ class SettingsError(ValueError):
 
 FirstPollDelay = Annotated[timedelta, PlainValidator(Seconds(most=HOUR))]
 WebhookAllow = Annotated[Allow, PlainValidator(read_allow)]
-RedisUrl = Annotated[SecretStr, PlainValidator(read_redis_url)]
 
 
 class Settings(FromVariables):
@@ -75,12 +74,12 @@ class Settings(FromVariables):
         examples=["postgresql+psycopg://worker:PASSWORD@localhost/worker"],
         repr=False,  # may hold a password
     )
-    broker_url: RedisUrl | None = setting(
+    broker_url: Annotated[SecretStr, PlainValidator(read_redis_url)] | None = setting(
         None,
         meaning="Redis or Valkey; without it, the embedded one that `suno-worker up` started",
         example="redis://:PASSWORD@localhost:6379/0",
     )
-    result_backend: RedisUrl | None = setting(
+    result_backend: Annotated[SecretStr, PlainValidator(read_result_backend)] | None = setting(
         None,
         meaning="keeps the results of `suno.enqueue` for 1 h, for senders that wait for them",
         example="redis://:PASSWORD@localhost:6379/1",

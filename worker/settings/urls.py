@@ -84,6 +84,15 @@ def read_redis_url(value: object) -> SecretStr:
     return SecretStr(url)
 
 
+def read_result_backend(value: object) -> SecretStr:
+    """Return the URL of the server for results; Celery refuses one with TLS that leaves its checks unsaid."""
+    url = read_redis_url(value)
+    parts = urlsplit(url.get_secret_value())
+    if parts.scheme == "rediss" and "ssl_cert_reqs" not in dict(parse_qsl(parts.query)):
+        raise ValueError("does not say how to check the certificate; end it with ?ssl_cert_reqs=required")
+    return url
+
+
 def _split(url: str, *, advice: str) -> SplitResult:
     """Split `url` and look at its port, which urllib judges only when asked."""
     try:
