@@ -1,0 +1,373 @@
+"""A poll batch is claimed, asked and recorded; only a word of the gateway or our own clock ends a task."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select, update
+
+from tests.factory import HOOK, ORIGIN, add_batch, add_gateway, add_task
+from worker.clients.gateway import GatewayTarget
+from worker.clients.portal import Portal
+from worker.core.lifecycle import Absent, Action, Limits, Observation, Seen, Status, Times, Unreadable
+from worker.core.wire import Bad, Fetch, Good, Reply, Trouble
+from worker.db.models import Delivery, Gateway, PollBatch, SunoTask, Transition
+from worker.db.session import Sessions
+from worker.poller import PolledGateway, Poller
+
+LIMITS = Limits(
+    task_deadline=timedelta(days=1), missing_grace=timedelta(minutes=5), stuck_after=timedelta(minutes=10)
+)
+INTERVAL = timedelta(seconds=10)
+STARTED_AT = datetime(2026, 11, 21, 11, 59, tzinfo=UTC)
+
+
+def seen(status: Status | None, *, data: str | None = None, progress: int | None = 0) -> Seen:
+    """Return what a gateway says of a task."""
+    return Seen(
+        status=status,
+        upstream_status=(status or "WEIRD").lower(),
+        progress=progress,
+        fail_reason="",
+        times=Times(started_at=STARTED_AT),
+        data=data,
+    )
+
+
+@dataclass
+class Gateways:
+    """A gateway client that answers from a table and notes what it was asked."""
+
+    replies: Mapping[str, Observation | Bad] = field(default_factory=dict)
+    asked: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
+    meanwhile: Callable[[], None] = lambda: None
+
+    async def fetch(
+        self, target: GatewayTarget, *, action: Action, task_ids: Sequence[str]
+    ) -> AsyncIterator[tuple[tuple[str, ...], Reply]]:
+        """Answer as the real client: one reply for a batch, one for each id of a single fetch."""
+        groups = [tuple(task_ids)] if target.fetch is Fetch.BATCH else [(task_id,) for task_id in task_ids]
+        for group in groups:
+            self.asked.append((target.name, action.value, group))
+            self.meanwhile()
+            bad = next((reply for name in group if isinstance(reply := self.replies.get(name), Bad)), None)
+            if bad is not None:
+                yield group, bad
+                return
+            found = {name: self.replies.get(name, Absent()) for name in group}
+            yield group, Good(observations={n: reply for n, reply in found.items() if not isinstance(reply, Bad)})
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    """Give an event loop in a thread of its own."""
+    portal = Portal.start()
+    yield portal
+    portal.close()
+
+
+@dataclass
+class Bench:
+    """A poller on a real database with a client that a test steers."""
+
+    sessions: Sessions
+    portal: Portal
+    client: Gateways = field(default_factory=Gateways)
+    rings: list[str] = field(default_factory=list)
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    def polled(self, name: str, *, fetch: Fetch = Fetch.BATCH, batch_size: int = 100) -> PolledGateway:
+        """Return a configured gateway."""
+        target = GatewayTarget(
+            name=name,
+            base_url="http://gateway.example",
+            api_key="k",
+            fetch=fetch,
+            auth_header="Authorization",
+            auth_prefix="Bearer ",
+            timeout=timedelta(seconds=30),
+        )
+        return PolledGateway(target=target, batch_size=batch_size, concurrency=4, cooldown=timedelta(seconds=5))
+
+    def poll(self, *gateways: PolledGateway) -> dict[str, object]:
+        """Run the poller once."""
+        polled = {gateway.target.name: gateway for gateway in gateways or (self.polled("hub"),)}
+        poller = Poller(
+            sessions=self.sessions,
+            polled=polled,
+            limits=LIMITS,
+            poll_interval=INTERVAL,
+            client=self.client,
+            submit=self.portal.submit,
+            ring_deliver=lambda: self.rings.append("deliver"),
+        )
+        return poller.run(stop=threading.Event(), ring_successor=lambda: self.rings.append("poll"))
+
+    def add(self, *task_ids: str, gateway: str = "hub", **columns: object) -> int:
+        """Insert a due batch with these tasks, enqueued 10 s ago; return its id."""
+        values = {"enqueued_at": self.now - timedelta(seconds=10)} | columns
+        with self.sessions.begin() as session:
+            if session.get(Gateway, gateway) is None:
+                add_gateway(session, name=gateway)
+            batch_id = add_batch(session, gateway=gateway, next_poll_at=self.now, youngest_at=values["enqueued_at"])
+            for task_id in task_ids:
+                add_task(session, gateway=gateway, task_id=task_id, poll_batch_id=batch_id, **values)
+        return batch_id
+
+    def task(self, task_id: str) -> SunoTask:
+        """Return a task's row."""
+        with self.sessions() as session:
+            return session.scalars(select(SunoTask).where(SunoTask.task_id == task_id)).one()
+
+    def batches(self) -> list[PollBatch]:
+        """Return all poll batches."""
+        with self.sessions() as session:
+            return list(session.scalars(select(PollBatch)))
+
+    def deliveries(self) -> list[Delivery]:
+        """Return the outbox."""
+        with self.sessions() as session:
+            return list(session.scalars(select(Delivery)))
+
+    def transitions(self) -> list[tuple[str | None, str]]:
+        """Return all transitions in their order."""
+        with self.sessions() as session:
+            rows = session.execute(select(Transition.from_status, Transition.to_status).order_by(Transition.id))
+            return [(row.from_status, row.to_status) for row in rows]
+
+    def gateway(self, name: str = "hub") -> Gateway:
+        """Return a gateway's row."""
+        with self.sessions() as session:
+            return session.scalars(select(Gateway).where(Gateway.name == name)).one()
+
+
+@pytest.fixture
+def bench(sessions: Sessions, portal: Portal) -> Bench:
+    """Give a poller with nothing to do yet."""
+    return Bench(sessions=sessions, portal=portal)
+
+
+def test_a_finished_task_and_its_outbox_row_are_written_together(bench: Bench) -> None:
+    """The end stores the gateway's own `data` and times, records the transition and owes one delivery."""
+    bench.add("a")
+    data = '{"z": 1,  "a": "\\u0000\\ud83d"}'
+    bench.client.replies = {"a": seen(Status.SUCCESS, data=data, progress=100)}
+    counts = bench.poll()
+    assert counts == {"polled": 1, "transitions": 1, "finished": 1, "troubles": 0, "lost": 0}
+    task = bench.task("a")
+    assert (task.status, task.upstream_status, task.progress, task.data) == ("SUCCESS", "success", 100, data)
+    assert (task.poll_batch_id, task.upstream_started_at, task.upstream_finished_at) == (None, STARTED_AT, None)
+    assert task.finished_at == task.last_polled_at
+    assert bench.transitions() == [("SUBMITTED", "SUCCESS")]
+    (delivery,) = bench.deliveries()
+    assert (delivery.suno_task_id, delivery.notify_hook, delivery.origin) == (task.id, HOOK, ORIGIN)
+    assert (delivery.state, delivery.next_attempt_at, delivery.attempt_count) == ("PENDING", task.finished_at, 0)
+    assert bench.batches() == []
+    assert bench.rings == ["deliver"]
+
+
+def test_an_unchanged_answer_writes_the_batch_and_no_task(bench: Bench) -> None:
+    """The next poll follows the batch's age; the task's row is not touched."""
+    bench.add("a", upstream_status="submitted")
+    bench.client.replies = {"a": seen(Status.SUBMITTED)}
+    assert bench.poll()["transitions"] == 0
+    (batch,) = bench.batches()
+    assert batch.leased_until is None
+    assert batch.claims == 1
+    assert batch.last_polled_at is not None
+    wait = batch.next_poll_at - batch.last_polled_at
+    assert INTERVAL <= wait <= INTERVAL * 1.1
+    assert bench.task("a").last_polled_at is None
+    assert (bench.transitions(), bench.rings) == ([], [])
+
+
+def test_a_task_without_a_hook_ends_without_a_delivery(bench: Bench) -> None:
+    """It was only watched."""
+    bench.add("a", notify_hook=None)
+    bench.client.replies = {"a": seen(Status.FAILURE)}
+    bench.poll()
+    assert bench.task("a").status == "FAILURE"
+    assert (bench.deliveries(), bench.rings) == ([], [])
+
+
+def test_each_task_of_a_batch_goes_its_own_way(bench: Bench) -> None:
+    """One answer may end one task, move another, miss a third and garble a fourth."""
+    batch_id = bench.add("end", "move", "miss", "garbled", "odd")
+    bench.client.replies = {
+        "end": seen(Status.SUCCESS, data="[]"),
+        "move": seen(Status.IN_PROGRESS, progress=37),
+        "garbled": Unreadable(excerpt="?"),
+        "odd": seen(None),
+    }
+    bench.poll()
+    found = {name: bench.task(name) for name in ("end", "move", "miss", "garbled", "odd")}
+    assert {name: task.status for name, task in found.items()} == {
+        "end": "SUCCESS",
+        "move": "IN_PROGRESS",
+        "miss": "SUBMITTED",
+        "garbled": "SUBMITTED",
+        "odd": "SUBMITTED",
+    }
+    assert [found[name].poll_batch_id for name in found] == [None, *[batch_id] * 4]
+    assert (found["miss"].absences, found["move"].progress, found["odd"].upstream_status) == (1, 30, "weird")
+    assert found["move"].data is None
+    assert sorted(bench.transitions()) == [("SUBMITTED", "IN_PROGRESS"), ("SUBMITTED", "SUCCESS")]
+
+
+def test_trouble_is_the_gateways_and_no_task_changes(bench: Bench) -> None:
+    """A bad answer cools the gateway down for all workers; the batch stays due for the first good moment."""
+    bench.add("a", "b", absences=2)
+    bench.client.replies = {"a": Bad(trouble=Trouble.SERVER_ERROR, message="500: oops")}
+    counts = bench.poll()
+    assert (counts["troubles"], counts["transitions"]) == (1, 0)
+    assert {bench.task(name).absences for name in "ab"} == {2}
+    row = bench.gateway()
+    assert (row.failures, row.last_error) == (1, "500: oops")
+    assert row.cooling_until is not None
+    assert row.last_error_at is not None
+    assert timedelta(seconds=5) <= row.cooling_until - row.last_error_at <= timedelta(seconds=10)
+    asked = len(bench.client.asked)
+    bench.poll()
+    assert len(bench.client.asked) == asked
+
+
+def test_one_probe_heals_a_gateway(bench: Bench) -> None:
+    """After the cool-down one batch is asked; its good answer opens the gateway for the others."""
+    for name in "abc":
+        bench.add(name)
+    with bench.sessions.begin() as session:
+        session.execute(update(Gateway).values(failures=3, cooling_until=bench.now, last_error="x"))
+    bench.client.replies = {name: seen(Status.SUCCESS, data="1") for name in "abc"}
+    probing: list[int] = []
+    bench.client.meanwhile = lambda: probing.append(sum(batch.leased_until is not None for batch in bench.batches()))
+    bench.poll()
+    assert probing[0] == 1
+    assert len(bench.client.asked) == 3
+    row = bench.gateway()
+    assert (row.failures, row.cooling_until, row.last_error) == (0, None, None)
+
+
+def test_a_single_fetch_records_each_answer_as_it_comes(bench: Bench) -> None:
+    """When the second id cannot be had, the first is recorded and the third waits for the next poll."""
+    bench.add("a", "b", "c")
+    bench.client.replies = {
+        "a": seen(Status.SUCCESS, data="1"),
+        "b": Bad(trouble=Trouble.TIMEOUT, message="no answer within 30 s"),
+        "c": seen(Status.SUCCESS, data="3"),
+    }
+    bench.poll(bench.polled("hub", fetch=Fetch.SINGLE, batch_size=10))
+    assert [ids for _, _, ids in bench.client.asked] == [("a",), ("b",)]
+    assert [bench.task(name).status for name in "abc"] == ["SUCCESS", "SUBMITTED", "SUBMITTED"]
+    (batch,) = bench.batches()
+    assert batch.leased_until is None
+
+
+def test_a_batch_larger_than_the_gateway_takes_is_asked_in_parts(bench: Bench) -> None:
+    """A batch size that was lowered later holds for old batches too."""
+    bench.add("a", "b", "c")
+    bench.poll(bench.polled("hub", batch_size=2))
+    assert [ids for _, _, ids in bench.client.asked] == [("a", "b"), ("c",)]
+    assert {bench.task(name).absences for name in "abc"} == {1}
+
+
+def test_an_answer_after_its_lease_changes_nothing(bench: Bench) -> None:
+    """Another worker has claimed the batch since: its claim, not ours, decides."""
+    bench.add("a")
+
+    def take_over() -> None:
+        with bench.sessions.begin() as session:
+            session.execute(update(PollBatch).values(claims=PollBatch.claims + 1))
+
+    bench.client.meanwhile = take_over
+    bench.client.replies = {"a": seen(Status.SUCCESS, data="1")}
+    assert bench.poll()["lost"] == 1
+    assert bench.task("a").status == "SUBMITTED"
+    assert (bench.transitions(), bench.deliveries()) == ([], [])
+    (batch,) = bench.batches()
+    assert batch.leased_until is not None
+
+
+def test_the_hook_that_counts_is_the_one_at_the_end(bench: Bench) -> None:
+    """A hook that was corrected while the gateway was being asked gets the result."""
+    bench.add("a")
+
+    def correct() -> None:
+        with bench.sessions.begin() as session:
+            session.execute(update(SunoTask).values(notify_hook="https://new.example/"))
+
+    bench.client.meanwhile = correct
+    bench.client.replies = {"a": seen(Status.SUCCESS, data="1")}
+    bench.poll()
+    assert [row.notify_hook for row in bench.deliveries()] == ["https://new.example/"]
+
+
+def test_gateways_that_are_not_configured_are_left_alone(bench: Bench) -> None:
+    """Their batches wait for their configuration to come back."""
+    bench.add("a", gateway="gone")
+    bench.add("b")
+    bench.client.replies = {"b": seen(Status.SUCCESS, data="1")}
+    bench.poll()
+    assert [name for name, _, _ in bench.client.asked] == ["hub"]
+    (batch,) = bench.batches()
+    assert (batch.gateway, batch.claims) == ("gone", 0)
+
+
+def test_no_more_requests_at_once_than_the_gateway_allows(bench: Bench) -> None:
+    """Ten due batches are asked four at a time, counted by live leases."""
+    for number in range(10):
+        bench.add(f"t{number}")
+    leased: list[int] = []
+    bench.client.meanwhile = lambda: leased.append(sum(batch.leased_until is not None for batch in bench.batches()))
+    bench.poll()
+    assert len(bench.client.asked) == 10
+    assert max(leased) <= 4
+
+
+def test_an_answer_that_skips_states_is_taken(bench: Bench) -> None:
+    """SUBMITTED to FAILURE in one step, with the gateway's reason."""
+    bench.add("a")
+    failed = Seen(
+        status=Status.FAILURE,
+        upstream_status="failed",
+        progress=100,
+        fail_reason="moderation",
+        times=Times(),
+        data="null",
+    )
+    bench.client.replies = {"a": failed}
+    bench.poll()
+    assert (bench.task("a").status, bench.task("a").fail_reason) == ("FAILURE", "moderation")
+    assert len(bench.deliveries()) == 1
+
+
+def test_our_own_end_owes_a_delivery_too(bench: Bench) -> None:
+    """A task that its gateway has forgotten ends as FAILURE with our reason, and its receiver is told."""
+    bench.add("a", absences=2, enqueued_at=bench.now - timedelta(minutes=6))
+    bench.poll()
+    task = bench.task("a")
+    assert task.status == "FAILURE"
+    assert task.fail_reason.startswith("worker: ")
+    assert task.data is None
+    assert len(bench.deliveries()) == 1
+
+
+def test_nothing_due_costs_no_request(bench: Bench) -> None:
+    """An idle run ends at once and rings nobody."""
+    bench.add("a")
+    with bench.sessions.begin() as session:
+        session.execute(update(PollBatch).values(next_poll_at=bench.now + timedelta(hours=1)))
+    assert bench.poll()["polled"] == 0
+    assert (bench.client.asked, bench.rings) == ([], [])
+
+
+def test_an_empty_batch_is_removed(bench: Bench) -> None:
+    """A batch without tasks asks nobody and goes."""
+    bench.add()
+    bench.poll()
+    assert (bench.client.asked, bench.batches()) == ([], [])
+    with bench.sessions() as session:
+        assert session.scalars(select(func.count()).select_from(SunoTask)).one() == 0

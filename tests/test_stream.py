@@ -1,0 +1,185 @@
+"""A stream keeps its slots filled, records outcomes as they come, and runs once per process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+import pytest
+
+from worker.clients.portal import Portal
+from worker.stream import Claimed, Stream
+
+DAY = timedelta(days=1)
+WAIT_S = 10.0  # how long a test waits for what must happen
+
+
+@dataclass
+class Desk:
+    """Work that a test steers: it hands out numbers and answers those that have been let go."""
+
+    due: list[int]
+    held: dict[int, asyncio.Event] = field(default_factory=dict)
+    claims: list[int] = field(default_factory=list)
+    recorded: list[int] = field(default_factory=list)
+    reached: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    seen: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def claim(self, *, free: int) -> Claimed[int]:
+        """Hand out the first that are due."""
+        self.claims.append(free)
+        items, self.due = self.due[:free], self.due[free:]
+        return Claimed(items=items, more=bool(self.due))
+
+    async def call(self, item: int) -> AsyncIterator[int]:
+        """Answer at once, or when the test lets go."""
+        self.reached.release()
+        if item in self.held:
+            await self.held[item].wait()
+        if item < 0:
+            raise ZeroDivisionError
+        yield item
+
+    def record(self, finished: Sequence[tuple[int, int]]) -> None:
+        """Note the outcomes."""
+        self.recorded += [outcome for _, outcome in finished]
+        for _ in finished:
+            self.seen.release()
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    """Give an event loop in a thread of its own."""
+    portal = Portal.start()
+    yield portal
+    portal.close()
+
+
+def never() -> None:
+    """Take no notice of a ring."""
+
+
+def in_thread(run: Callable[[], bool]) -> Future[bool]:
+    """Start `run` in a thread and return its future result."""
+    future: Future[bool] = Future()
+    threading.Thread(target=lambda: future.set_result(run())).start()
+    return future
+
+
+def let_go(portal: Portal, event: asyncio.Event) -> None:
+    """Set an event of the loop from the test's thread."""
+
+    async def set_() -> None:
+        event.set()
+
+    portal.submit(set_()).result()
+
+
+def test_all_that_is_due_is_recorded_in_a_bounded_number_of_slots(portal: Portal) -> None:
+    """A claim never asks for more than has a free slot."""
+    desk = Desk(due=list(range(50)))
+    stream = Stream(name="t", slots=8, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert sorted(desk.recorded) == list(range(50))
+    assert max(desk.claims) == 8
+    assert min(desk.claims) > 0
+
+
+def test_a_hanging_call_holds_its_own_slot_only(portal: Portal) -> None:
+    """Forty-nine others pass a peer that does not answer, through the one slot that is left."""
+    desk = Desk(due=list(range(50)), held={0: asyncio.Event()})
+    stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    for _ in range(49):
+        assert desk.seen.acquire(timeout=WAIT_S)
+    assert sorted(desk.recorded) == list(range(1, 50))
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+    assert desk.recorded[-1] == 0
+
+
+def test_a_second_message_joins_and_wakes_the_running_one(portal: Portal) -> None:
+    """It returns at once, and what became due meanwhile is taken without waiting for the next look."""
+    desk = Desk(due=[0], held={0: asyncio.Event()})
+    stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    assert desk.reached.acquire(timeout=WAIT_S)
+    desk.due = [1]
+    assert not stream.run(stop=threading.Event(), ring_successor=never)
+    assert desk.seen.acquire(timeout=WAIT_S)
+    assert desk.recorded == [1]
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+
+
+def test_stop_ends_claims_and_waits_for_what_is_in_flight(portal: Portal) -> None:
+    """Nothing new is claimed after the stop, and what was claimed is recorded."""
+    desk = Desk(due=[0, 1], held={0: asyncio.Event()})
+    stop = threading.Event()
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=stop, ring_successor=never))
+    assert desk.reached.acquire(timeout=WAIT_S)
+    stop.set()
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+    assert (desk.recorded, desk.due) == ([0], [1])
+
+
+def test_a_run_past_its_budget_is_taken_over_with_its_calls(portal: Portal) -> None:
+    """The successor records what the first run left in flight, and a third message only joins."""
+    desk = Desk(due=[0], held={0: asyncio.Event()})
+    rung = threading.Event()
+    stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
+    first = in_thread(
+        lambda: stream.run(stop=threading.Event(), ring_successor=rung.set, budget=timedelta(0))
+    )
+    assert rung.wait(timeout=WAIT_S)
+    second = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never, budget=DAY))
+    assert first.result(timeout=WAIT_S)
+    assert not stream.run(stop=threading.Event(), ring_successor=never)
+    assert not second.done()
+    let_go(portal, desk.held[0])
+    assert second.result(timeout=WAIT_S)
+    assert desk.recorded == [0]
+
+
+def test_a_run_without_a_successor_goes_on(portal: Portal) -> None:
+    """A broker that is away does not end the work: the run past its budget records and claims on."""
+    desk = Desk(due=[0, 1, 2], held={0: asyncio.Event()})
+    rung = threading.Event()
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=rung.set, budget=timedelta(0)))
+    assert rung.wait(timeout=WAIT_S)
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+    assert desk.recorded == [0, 1, 2]
+
+
+def test_a_fault_in_a_call_frees_its_slot(portal: Portal, caplog: pytest.LogCaptureFixture) -> None:
+    """An error that nobody foresaw is logged once, and the others go on."""
+    desk = Desk(due=[-1, 1, 2])
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert desk.recorded == [1, 2]
+    assert [record.getMessage() for record in caplog.records] == ["t: a call failed in an unforeseen way"]
+
+
+def test_an_error_in_the_record_ends_the_run_and_the_next_one_works(portal: Portal) -> None:
+    """The stream is not left as if somebody still ran it."""
+    desk = Desk(due=[1])
+
+    def fail(_finished: Sequence[tuple[int, int]]) -> None:
+        raise ZeroDivisionError
+
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    whole, desk.record = desk.record, fail  # type: ignore[method-assign]
+    with pytest.raises(ZeroDivisionError):
+        stream.run(stop=threading.Event(), ring_successor=never)
+    desk.record = whole  # type: ignore[method-assign]
+    desk.due = [2]
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert desk.recorded == [2]
