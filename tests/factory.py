@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
@@ -18,21 +17,19 @@ ORIGIN = "https://receiver.example:443"
 numbers = itertools.count(1)
 
 
-def add_gateway(session: Session, *, name: str = "hub", **columns: Any) -> str:
+def add_gateway(session: Session, *, name: str = "hub", **columns: object) -> str:
     """Insert a gateway; return its name."""
     session.execute(insert(Gateway).values(name=name, **columns))
     return name
 
 
-def add_batch(session: Session, *, gateway: str = "hub", **columns: Any) -> int:
+def add_batch(session: Session, *, gateway: str = "hub", **columns: object) -> int:
     """Insert a poll batch of MUSIC that is due at NOW; return its id."""
     values = {"action": "MUSIC", "next_poll_at": NOW, "youngest_at": NOW - timedelta(seconds=10)} | columns
-    return session.scalars(
-        insert(PollBatch).values(gateway=gateway, **values).returning(PollBatch.id)
-    ).one()
+    return session.scalars(insert(PollBatch).values(gateway=gateway, **values).returning(PollBatch.id)).one()
 
 
-def add_task(session: Session, *, gateway: str = "hub", **columns: Any) -> int:
+def add_task(session: Session, *, gateway: str = "hub", **columns: object) -> int:
     """Insert a Suno task in state SUBMITTED, in a batch of its own unless one is given; return its row id."""
     values = {
         "task_id": f"task-{next(numbers)}",
@@ -48,8 +45,8 @@ def add_task(session: Session, *, gateway: str = "hub", **columns: Any) -> int:
     return session.scalars(insert(SunoTask).values(gateway=gateway, **values).returning(SunoTask.id)).one()
 
 
-def add_delivery(session: Session, *, suno_task_id: int | None = None, **columns: Any) -> str:
-    """Insert a PENDING delivery that is due at NOW, with a finished task unless one is given; return its id."""
+def add_delivery(session: Session, *, suno_task_id: int | None = None, **columns: object) -> str:
+    """Insert a PENDING delivery, due at NOW, of a new finished task unless one is given; return its id."""
     if suno_task_id is None:
         suno_task_id = add_task(session, status="SUCCESS", data='{"a":1}', progress=100)
     values = {
@@ -65,18 +62,18 @@ def add_delivery(session: Session, *, suno_task_id: int | None = None, **columns
     return str(values["id"])
 
 
-def add_attempt(session: Session, *, delivery_id: str, **columns: Any) -> None:
+def add_attempt(session: Session, *, delivery_id: str, **columns: object) -> None:
     """Insert an attempt that was answered 500."""
     values = {"number": 1, "at": NOW, "duration_ms": 12, "status_code": 500, "detail": ""} | columns
     session.execute(insert(Attempt).values(delivery_id=delivery_id, **values))
 
 
-def add_transition(session: Session, *, suno_task_id: int, **columns: Any) -> None:
+def add_transition(session: Session, *, suno_task_id: int, **columns: object) -> None:
     """Insert the first transition of a task."""
     values = {"from_status": None, "to_status": "SUBMITTED", "at": NOW} | columns
     session.execute(insert(Transition).values(suno_task_id=suno_task_id, **values))
 
 
-def add_origin(session: Session, *, origin: str = ORIGIN, **columns: Any) -> None:
+def add_origin(session: Session, *, origin: str = ORIGIN, **columns: object) -> None:
     """Insert an origin."""
     session.execute(insert(Origin).values(**({"origin": origin, "last_used_at": NOW} | columns)))

@@ -16,6 +16,7 @@ from worker.db.session import Sessions
 from worker.intake import Enqueued, Policy, Refused, Request, parse_request, put_under_watch, reject
 
 HOOK = "https://receiver.example/hook?token=t"
+CORRECT_IT = "nothing was changed; `suno-worker resend TASK_ID --notify-hook URL` corrects a hook"
 POLICY = Policy(batch_sizes={"hub": 100}, allow=Allow(), first_poll_delay=timedelta(seconds=10))
 
 
@@ -30,7 +31,8 @@ def counts(sessions: Sessions) -> dict[str, int]:
     with sessions() as session:
         models = (SunoTask, Transition, PollBatch, Delivery)
         return {
-            model.__tablename__: session.scalars(select(func.count()).select_from(model)).one() for model in models
+            model.__tablename__: session.scalars(select(func.count()).select_from(model)).one()
+            for model in models
         }
 
 
@@ -43,7 +45,11 @@ def test_a_new_task_is_submitted_and_in_a_batch(sessions: Sessions) -> None:
         batch = session.scalars(select(PollBatch)).one()
         transition = session.scalars(select(Transition)).one()
     assert (task.action, task.notify_hook, task.poll_batch_id) == ("MUSIC", HOOK, batch.id)
-    assert (transition.from_status, transition.to_status, transition.at) == (None, "SUBMITTED", task.enqueued_at)
+    assert (transition.from_status, transition.to_status, transition.at) == (
+        None,
+        "SUBMITTED",
+        task.enqueued_at,
+    )
     assert batch.youngest_at == task.enqueued_at
     assert batch.next_poll_at == task.enqueued_at + timedelta(seconds=10)
 
@@ -74,8 +80,7 @@ def test_the_same_request_again_changes_nothing(sessions: Sessions) -> None:
         ),
         (
             Request(task_id="t", action="MUSIC", notify_hook="https://other.example/"),
-            "notify_hook: 't' is already watched at gateway 'hub' with another notify_hook; nothing was changed; "
-            "`suno-worker resend TASK_ID --notify-hook URL` corrects a hook",
+            "notify_hook: 't' is already watched at gateway 'hub' with another notify_hook; " + CORRECT_IT,
         ),
     ],
 )
@@ -115,7 +120,12 @@ def test_batches_hold_no_more_than_their_gateway_takes(sessions: Sessions) -> No
     """250 tasks make three batches of at most 100, and another gateway's size is its own."""
     policy = Policy(batch_sizes={"hub": 100, "slow": 10}, allow=Allow(), first_poll_delay=timedelta(0))
     requests = [Request(task_id=f"t{n}", action="MUSIC", gateway="hub") for n in range(250)]
-    put(sessions, *requests, *(Request(task_id=f"t{n}", action="LYRICS", gateway="slow") for n in range(15)), policy=policy)
+    put(
+        sessions,
+        *requests,
+        *(Request(task_id=f"t{n}", action="LYRICS", gateway="slow") for n in range(15)),
+        policy=policy,
+    )
     with sessions() as session:
         sizes = session.execute(
             select(PollBatch.gateway, PollBatch.action, func.count())
@@ -147,7 +157,9 @@ def test_senders_at_once_create_each_task_once(sessions: Sessions) -> None:
     def send(order: int) -> None:
         barrier.wait()
         requests = [Request(task_id=task_id, action="MUSIC") for task_id in ids[::order]]
-        created.extend(one.task_id for one in put(sessions, *requests) if isinstance(one, Enqueued) and one.created)
+        created.extend(
+            one.task_id for one in put(sessions, *requests) if isinstance(one, Enqueued) and one.created
+        )
 
     threads = [threading.Thread(target=send, args=(1 if number % 2 else -1,)) for number in range(4)]
     for thread in threads:
@@ -193,13 +205,19 @@ def test_arguments_from_outside_are_named_when_wrong(arguments: dict[str, object
         (Request(task_id="\ud800", action="MUSIC"), "task_id: '\\ud800' holds a character"),
         (Request(task_id="t", action="VIDEO"), "action: 'VIDEO' is unknown; use MUSIC or LYRICS"),
         (Request(task_id="t", action=""), "action: '' is unknown; use MUSIC or LYRICS"),
-        (Request(task_id="t", action="MUSIC", gateway="nope"), "gateway: 'nope' is not configured; name one of hub"),
+        (
+            Request(task_id="t", action="MUSIC", gateway="nope"),
+            "gateway: 'nope' is not configured; name one of hub",
+        ),
         (Request(task_id="t", action="MUSIC", notify_hook=""), "notify_hook: "),
         (Request(task_id="t", action="MUSIC", notify_hook="ftp://x.example/"), "notify_hook: "),
         (Request(task_id="t", action="MUSIC", notify_hook="https://u:pw@x.example/"), "notify_hook: "),
         (Request(task_id="t", action="MUSIC", notify_hook="http://127.0.0.1:8080/"), "notify_hook: "),
         (Request(task_id="t", action="MUSIC", notify_hook="http://[::ffff:10.0.0.1]/"), "notify_hook: "),
-        (Request(task_id="t", action="MUSIC", notify_hook="https://x.example/" + "y" * 2048), "notify_hook: "),
+        (
+            Request(task_id="t", action="MUSIC", notify_hook="https://x.example/" + "y" * 2048),
+            "notify_hook: ",
+        ),
     ],
 )
 def test_a_bad_value_is_refused_by_its_field(sessions: Sessions, request_: Request, start: str) -> None:

@@ -172,8 +172,8 @@ def test_an_error_in_the_record_ends_the_run_and_the_next_one_works(portal: Port
     """The stream is not left as if somebody still ran it."""
     desk = Desk(due=[1])
 
-    def fail(_finished: Sequence[tuple[int, int]]) -> None:
-        raise ZeroDivisionError
+    def fail(finished: Sequence[tuple[int, int]]) -> None:
+        raise ZeroDivisionError(len(finished))
 
     stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
     whole, desk.record = desk.record, fail  # type: ignore[method-assign]

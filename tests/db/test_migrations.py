@@ -45,7 +45,9 @@ def test_partial_indexes_are_partial(engine: Engine) -> None:
     """Every index that the models call partial has its condition in the database."""
     for table in Base.metadata.tables.values():
         partial = {
-            index.name for index in table.indexes if index.dialect_options[engine.dialect.name].get("where") is not None
+            index.name
+            for index in table.indexes
+            if index.dialect_options[engine.dialect.name].get("where") is not None
         }
         found = {
             index["name"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event, text
+from sqlalchemy.orm import Session
 
 from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_task
 from worker.db import deliveries, poll_batches, suno_tasks
@@ -33,11 +35,13 @@ def filled(sessions: Sessions, engine: Engine) -> Sessions:
     return sessions
 
 
-def plans(engine: Engine, sessions: Sessions, run: Any) -> str:
+def plans(engine: Engine, sessions: Sessions, run: Callable[[Session], object]) -> str:
     """Run `run(session)` and return the plans of all statements that it sent."""
     sent: list[tuple[str, Any]] = []
 
-    def note(_connection: Any, _cursor: Any, statement: str, parameters: Any, *_rest: Any) -> None:
+    def note(
+        _connection: object, _cursor: object, statement: str, parameters: object, *_rest: object
+    ) -> None:
         sent.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)
@@ -66,7 +70,9 @@ def plans(engine: Engine, sessions: Sessions, run: Any) -> str:
     ],
     ids=["claim batches", "live leases", "tasks of batches", "claim deliveries"],
 )
-def test_a_hot_query_uses_its_index(engine: Engine, filled: Sessions, index: str, run: Any) -> None:
+def test_a_hot_query_uses_its_index(
+    engine: Engine, filled: Sessions, index: str, run: Callable[[Session], object]
+) -> None:
     """The plan names the index and reads no table whole."""
     plan = plans(engine, filled, run)
     assert index in plan

@@ -1,0 +1,102 @@
+"""What is past its retention goes, and nothing that is still owed."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, insert, select
+
+from tests.factory import add_attempt, add_delivery, add_gateway, add_origin, add_task, add_transition
+from worker import prune as prune_module
+from worker.db.models import Attempt, Delivery, Origin, Rejection, SunoTask, Transition
+from worker.db.session import Sessions
+from worker.prune import prune
+
+MONTH = timedelta(days=30)
+
+
+def run(sessions: Sessions) -> dict[str, int]:
+    """Prune once with a retention of 30 days."""
+    return prune(sessions, retention=MONTH, stop=threading.Event())
+
+
+def count(sessions: Sessions, model: type) -> int:
+    """Return the number of rows."""
+    with sessions() as session:
+        return session.scalars(select(func.count()).select_from(model)).one()
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Give the present."""
+    return datetime.now(UTC)
+
+
+def test_old_tasks_go_with_all_that_is_theirs(sessions: Sessions, now: datetime) -> None:
+    """Transitions, deliveries and attempts go with them; the young, the pending and the owed stay."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        for age, state in ((31, "DELIVERED"), (31, "DISCARDED"), (31, "PENDING"), (29, "DELIVERED")):
+            task = add_task(session, status="SUCCESS", finished_at=now - timedelta(days=age))
+            add_transition(session, suno_task_id=task)
+            add_attempt(session, delivery_id=add_delivery(session, suno_task_id=task, state=state))
+        add_task(session, status="FAILURE", finished_at=now - timedelta(days=31), notify_hook=None)
+        add_task(session, enqueued_at=now - timedelta(days=99))
+    assert run(sessions)["suno_tasks"] == 3
+    left = [count(sessions, model) for model in (SunoTask, Transition, Delivery, Attempt)]
+    assert left == [3, 2, 2, 2]
+    with sessions() as session:
+        assert sorted(session.scalars(select(Delivery.state))) == ["DELIVERED", "PENDING"]
+
+
+def test_more_than_one_group_goes_in_one_run(
+    sessions: Sessions, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small transactions follow each other until nothing is left to delete."""
+    monkeypatch.setattr(prune_module, "GROUP", 2)
+    with sessions.begin() as session:
+        add_gateway(session)
+        for _ in range(5):
+            add_task(session, status="SUCCESS", finished_at=now - timedelta(days=31))
+    assert run(sessions)["suno_tasks"] == 5
+
+
+def test_a_stop_ends_it_between_two_groups(sessions: Sessions, now: datetime) -> None:
+    """A worker that shuts down does not wait for a long clean-up."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_task(session, status="SUCCESS", finished_at=now - timedelta(days=31))
+    stop = threading.Event()
+    stop.set()
+    assert prune(sessions, retention=MONTH, stop=stop)["suno_tasks"] == 0
+    assert count(sessions, SunoTask) == 1
+
+
+def test_rejections_go_by_age_and_by_number(
+    sessions: Sessions, now: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those older than 7 days go, and beyond the newest 10,000 (here 3) any."""
+    monkeypatch.setattr(prune_module, "REJECTIONS_KEPT", 3)
+    with sessions.begin() as session:
+        for days in (8, 5, 4, 3, 2):
+            row = {"at": now - timedelta(days=days), "source": "t", "reason": str(days), "arguments": "{}"}
+            session.execute(insert(Rejection).values(**row))
+    assert run(sessions)["rejections"] == 2
+    with sessions() as session:
+        assert list(session.scalars(select(Rejection.reason).order_by(Rejection.id))) == ["4", "3", "2"]
+
+
+def test_idle_origins_go_unless_something_waits_for_them(sessions: Sessions, now: datetime) -> None:
+    """An origin keeps its limit and breaker while a delivery to it is PENDING."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session, origin="https://idle.example:443", last_used_at=now - timedelta(days=8))
+        add_origin(session, origin="https://busy.example:443", last_used_at=now - timedelta(days=8))
+        add_origin(session, origin="https://young.example:443", last_used_at=now - timedelta(days=6))
+        add_delivery(session, origin="https://busy.example:443")
+    assert run(sessions)["origins"] == 1
+    with sessions() as session:
+        left = sorted(session.scalars(select(Origin.origin)))
+    assert left == ["https://busy.example:443", "https://young.example:443"]
