@@ -27,7 +27,7 @@ from worker.library import enqueue
 from worker.sandbox.receiver import Webhook
 from worker.sandbox.sources import SOURCES, Source
 
-MUSIC_LASTS = timedelta(seconds=6)
+MUSIC_LASTS = timedelta(seconds=9)
 DEADLINE_S = 40.0
 FAIL_REASON = "Song Description contained artist name"
 
@@ -92,10 +92,11 @@ def begin_songs(rehearsal: Rehearsal, *, sessions: Sessions) -> Iterator[Song]:
             if number % 2:
                 with sessions.begin() as session:
                     enqueue(session, **arguments)
-                click.echo(f"  {song}  worker.enqueue(session, ...)")
+                way = "worker.enqueue(session, ...)"
             else:
                 other_service.send_task("suno.enqueue", kwargs=arguments, queue="enqueue")
-                click.echo(f'  {song}  send_task("suno.enqueue", ...)')
+                way = 'send_task("suno.enqueue", ...)'
+            click.echo(f"          {song}  enqueued: {way}")
             yield song
 
 

@@ -6,12 +6,14 @@ import queue
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
+from operator import itemgetter
 
 import click
 
 from worker.cli.rehearsal import Rehearsal, clock
 from worker.cli.terminal import one_line
-from worker.db.history import History, read_history
+from worker.db.history import Change, History, read_history
 from worker.db.session import Sessions, reading
 from worker.sandbox.receiver import Webhook
 from worker.sandbox.sources import Source
@@ -19,6 +21,7 @@ from worker.sandbox.sources import Source
 LOOK_EVERY_S = 0.2
 SHOWN_OF_ID = 8
 
+COLOURS = {"SUCCESS": "green", "verified": "green", "FAILURE": "red", "IN_PROGRESS": "yellow"}
 COLUMNS = ("task", "gateway", "action", "transitions", "webhook", "latency")
 
 
@@ -42,6 +45,7 @@ class Onlooker:
     rehearsal: Rehearsal
     sessions: Sessions
     came: queue.SimpleQueue[Webhook]
+    began_at: datetime = field(default_factory=clock)
     songs: list[Song] = field(default_factory=list)
     histories: dict[str, History] = field(default_factory=dict)
     webhooks: dict[str, Webhook] = field(default_factory=dict)
@@ -99,20 +103,32 @@ class Onlooker:
             found = [
                 read_history(session, task_id=song.task_id, gateway=song.source.name) for song in self.songs
             ]
+        news: list[tuple[datetime, Song, Change]] = []
         for song, history in zip(self.songs, found, strict=True):
-            if history is None:
-                continue
-            told = self.histories.get(song.task_id)
-            for change in history.transitions[len(told.transitions) if told else 0 :]:
-                click.echo(f"  {song}  {change.from_status or 'new'} → {change.to_status}")
-            self.histories[song.task_id] = history
+            if history is not None:
+                told = self.histories.get(song.task_id)
+                fresh = history.transitions[len(told.transitions) if told else 0 :]
+                news += [(change.at, song, change) for change in fresh]
+                self.histories[song.task_id] = history
+        for moment, song, change in sorted(news, key=itemgetter(0)):
+            before = coloured(change.from_status or "new")
+            self._tell(song, f"{before} → {coloured(change.to_status)}", at=moment)
 
     def _tell_webhook(self, webhook: Webhook) -> None:
         song = next((song for song in self.songs if song.task_id == webhook.task_id), None)
         if song is None or webhook.task_id in self.verified:
             return
         self.webhooks[webhook.task_id] = webhook
-        click.echo(f"  {song}  webhook {webhook.status}, {len(webhook.body)} bytes: {verdict(webhook)}")
+        told = f"webhook {coloured(one_line(webhook.status))}, {len(webhook.body)} bytes"
+        self._tell(song, f"{told}, {coloured(verdict(webhook))}", at=webhook.at)
+
+    def _tell(self, song: Song, what: str, *, at: datetime) -> None:
+        click.echo(f"  {(at - self.began_at).total_seconds():4.1f} s  {song}  {what}")
+
+
+def coloured(word: str) -> str:
+    """Return the word in its colour, which click leaves out where no person looks."""
+    return click.style(word, fg=COLOURS.get(word))
 
 
 def verdict(webhook: Webhook | None) -> str:

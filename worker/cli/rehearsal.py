@@ -14,13 +14,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
+from celery import Celery
 
 from worker.cli.terminal import one_line
 from worker.core.signature import new_secret
@@ -36,6 +37,7 @@ from worker.settings.environment import PREFIX
 START_DEADLINE_S = 30.0
 STOP_GRACE_S = 15.0
 LOOK_EVERY_S = 0.05
+PING_S = 0.5
 SHOWN_LOG_LINES = 15
 ENTROPY_BYTES = 32
 
@@ -55,14 +57,8 @@ class Rehearsal:
     log: Path
 
     def check(self) -> None:
-        """Raise when `up` has ended, with the last lines that it wrote."""
-        status = self.up.ended()
-        if status is not None:
-            lines = self.log.read_text(errors="replace").splitlines()[-SHOWN_LOG_LINES:]
-            said = "\n".join(f"  {one_line(line)}" for line in lines)
-            raise click.ClickException(
-                f"`suno-worker up` ended with status {status}; its last lines:\n{said}"
-            )
+        """Raise click.ClickException when `up` has ended."""
+        check_runs(self.up, log=self.log)
 
 
 @contextmanager
@@ -99,10 +95,10 @@ def rehearse(*, lasts: timedelta, say: Callable[[Webhook], None]) -> Iterator[Re
         settings = load_settings()
         log = folder / "up.log"
         up = stack.enter_context(running(log=log))
-        broker_url = wait_for_broker(settings=settings, up=up)
-        rehearsal = Rehearsal(
+        broker_url = wait_until_ready(settings=settings, up=up, log=log)
+        yield Rehearsal(
             settings=settings,
-            broker_url=broker_url or "",
+            broker_url=broker_url,
             gateway=gateway,
             gateway_url=gateway_url,
             api_key=api_key,
@@ -111,10 +107,6 @@ def rehearse(*, lasts: timedelta, say: Callable[[Webhook], None]) -> Iterator[Re
             up=up,
             log=log,
         )
-        rehearsal.check()
-        if broker_url is None:
-            raise click.ClickException(f"`suno-worker up` did not start within {START_DEADLINE_S:.0f} s")
-        yield rehearsal
 
 
 @contextmanager
@@ -129,15 +121,34 @@ def running(*, log: Path) -> Iterator[Child]:
         up.stop(grace=STOP_GRACE_S)
 
 
-def wait_for_broker(*, settings: Settings, up: Child) -> str | None:
-    """Return the broker's address once `up` has written it down; None when it ends or the time is over."""
+def wait_until_ready(*, settings: Settings, up: Child, log: Path) -> str:
+    """Return the broker's address once a worker answers there; raise click.ClickException when none does."""
     deadline = time.monotonic() + START_DEADLINE_S
-    while time.monotonic() < deadline and up.ended() is None:
+    while time.monotonic() < deadline:
+        check_runs(up, log=log)
         broker_url = settings.resolve_broker_url()
-        if broker_url is not None:
-            return broker_url
-        time.sleep(LOOK_EVERY_S)
-    return None
+        if broker_url is None:
+            time.sleep(LOOK_EVERY_S)
+            continue
+        with closing(Celery(broker=broker_url)) as app:
+            if app.control.ping(timeout=PING_S, limit=1):
+                return broker_url
+    raise click.ClickException(
+        f"`suno-worker up` was not ready within {START_DEADLINE_S:.0f} s{last_lines(log)}"
+    )
+
+
+def check_runs(up: Child, *, log: Path) -> None:
+    """Raise click.ClickException when `up` has ended."""
+    status = up.ended()
+    if status is not None:
+        raise click.ClickException(f"`suno-worker up` ended with status {status}{last_lines(log)}")
+
+
+def last_lines(log: Path) -> str:
+    """Return the end of what `up` wrote, to stand at the end of an error."""
+    lines = log.read_text(errors="replace").splitlines()[-SHOWN_LOG_LINES:]
+    return "".join(["; its last lines:", *(f"\n  {one_line(line)}" for line in lines)])
 
 
 @contextmanager
