@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 TETHER = Path(__file__).with_name("tether.py")
-KERNEL_TELLS = sys.platform == "linux"
+KERNEL_TELLS = sys.platform == "linux"  # of a parent's death
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,6 @@ def spawn(
     stdin: int | IO[bytes] = subprocess.DEVNULL,
     output: int | IO[bytes] | None = None,
     hand_down: Sequence[int] = (),
-    kernel_tells: bool = KERNEL_TELLS,
 ) -> Child:
     """Start `command`, which gets `last_signal` when this process ends for any reason, SIGKILL included.
 
@@ -76,7 +75,7 @@ def spawn(
     """
     if threading.current_thread() is not threading.main_thread():
         raise RuntimeError("spawn() was called outside the main thread: its child would end with that thread")
-    far_end, near_end = (None, None) if kernel_tells else os.pipe()
+    far_end, near_end = (None, None) if KERNEL_TELLS else os.pipe()
     try:
         process = subprocess.Popen(
             [

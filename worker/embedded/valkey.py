@@ -99,7 +99,7 @@ def launch_valkey(*, folder: Path, earlier_url: str | None = None) -> EmbeddedVa
                     return server
     except Held as error:
         raise LaunchError(f"another Valkey still uses {folder}: end it, then try again") from error
-    raise LaunchError(f"the embedded Valkey does not start: {last_line(folder)}")
+    raise LaunchError(f"the embedded Valkey does not start: {last_words(folder)}")
 
 
 def start_on(*, binary: Path, folder: Path, port: int, password: str, lock: int) -> EmbeddedValkey | None:
@@ -168,7 +168,8 @@ def log_of(folder: Path) -> Path:
     return folder / "valkey.log"
 
 
-def last_line(folder: Path) -> str:
-    """Give the server's last word, which tells why it ended."""
-    lines = log_of(folder).read_text(errors="replace").splitlines()
-    return lines[-1].strip() if lines else "it ended without a word"
+def last_words(folder: Path) -> str:
+    """Give the server's last line, which tells why it ended, and where the rest is."""
+    lines = [line for line in log_of(folder).read_text(errors="replace").splitlines() if line.strip()]
+    said = lines[-1].rpartition(" # ")[2].strip() if lines else "it ended without a word"
+    return f"{said} ({log_of(folder)})"
