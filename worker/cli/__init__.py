@@ -47,9 +47,6 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 
-# Packages that only an extra brings.
-EXTRAS: Mapping[str, str] = MappingProxyType({"flower": "flower", "standardwebhooks": "sandbox"})
-
 
 class Verbs(click.Group):
     """A group that imports a verb when it is called, and explains what is expected to go wrong."""
@@ -68,7 +65,9 @@ class Verbs(click.Group):
         try:
             command = getattr(import_module(module), name)
         except ImportError as error:
-            raise click.ClickException(_missing(verb=cmd_name, error=error)) from error
+            raise click.ClickException(
+                f"`{cmd_name}` cannot be loaded ({error}): pip install 'suno-worker[sandbox,flower]'"
+            ) from error
         assert isinstance(command, click.Command)  # noqa: S101 - narrows the type; VERBS is ours
         return command
 
@@ -94,14 +93,6 @@ class Verbs(click.Group):
             if why is None:
                 raise
             raise click.ClickException(why) from error
-
-
-def _missing(*, verb: str, error: ImportError) -> str:
-    """Say which package a verb lacks, and how to get it."""
-    package = (error.name or "").partition(".")[0]
-    if package in EXTRAS:
-        return f"`{verb}` needs the package {package}: pip install 'suno-worker[{EXTRAS[package]}]'"
-    return f"`{verb}` cannot be loaded ({error}): install suno-worker again"
 
 
 EPILOG = """\b

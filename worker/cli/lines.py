@@ -34,7 +34,7 @@ def read_lines(stream: BinaryIO) -> Iterator[Line]:
     while raw := stream.readline(LONGEST_LINE + 1):
         number += 1
         end += len(raw)
-        if len(raw) > LONGEST_LINE:
+        if len(raw.removesuffix(b"\n")) > LONGEST_LINE:
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(LONGEST_LINE)
                 end += len(raw)
