@@ -7,12 +7,13 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from tests.factory import add_gateway
 from worker.core.addresses import Allow
+from worker.db import gateways
 from worker.db.models import Delivery, PollBatch, Rejection, SunoTask, Transition
-from worker.db.session import Sessions
+from worker.db.session import Sessions, make_engine, make_sessions
 from worker.intake import Enqueued, Policy, Refused, Request, parse_request, put_under_watch, reject
 
 HOOK = "https://receiver.example/hook?token=t"
@@ -275,3 +276,17 @@ def test_a_missing_gateway_row_is_filled_in(sessions: Sessions) -> None:
     put(sessions, Request(task_id="t", action="MUSIC"))
     policy = Policy(batch_sizes={"new": 5}, allow=Allow(), first_poll_delay=timedelta(0))
     assert isinstance(put(sessions, Request(task_id="t", action="MUSIC"), policy=policy)[0], Enqueued)
+
+
+def test_an_open_enqueue_holds_nobody_up(postgresql_url: str) -> None:
+    """A service that enqueues in a long transaction of its own keeps neither the poller nor others waiting."""
+    engine = make_engine(postgresql_url)
+    sessions = make_sessions(engine)
+    put(sessions, Request(task_id="before", action="MUSIC"))
+    with sessions.begin() as long, sessions.begin() as other:
+        put_under_watch(long, requests=[Request(task_id="a", action="MUSIC")], policy=POLICY)
+        other.execute(text("SET LOCAL lock_timeout = '2s'"))
+        assert gateways.lock(other, name="hub") is not None
+        (outcome,) = put_under_watch(other, requests=[Request(task_id="b", action="MUSIC")], policy=POLICY)
+        assert isinstance(outcome, Enqueued)
+    engine.dispose()

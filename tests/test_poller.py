@@ -59,7 +59,10 @@ class Gateways:
                 yield group, bad
                 return
             found = {name: self.replies.get(name, Absent()) for name in group}
-            yield group, Good(observations={n: reply for n, reply in found.items() if not isinstance(reply, Bad)})
+            yield (
+                group,
+                Good(observations={n: reply for n, reply in found.items() if not isinstance(reply, Bad)}),
+            )
 
 
 @pytest.fixture
@@ -91,7 +94,9 @@ class Bench:
             auth_prefix="Bearer ",
             timeout=timedelta(seconds=30),
         )
-        return PolledGateway(target=target, batch_size=batch_size, concurrency=4, cooldown=timedelta(seconds=5))
+        return PolledGateway(
+            target=target, batch_size=batch_size, concurrency=4, cooldown=timedelta(seconds=5)
+        )
 
     def poll(self, *gateways: PolledGateway) -> dict[str, object]:
         """Run the poller once."""
@@ -113,7 +118,9 @@ class Bench:
         with self.sessions.begin() as session:
             if session.get(Gateway, gateway) is None:
                 add_gateway(session, name=gateway)
-            batch_id = add_batch(session, gateway=gateway, next_poll_at=self.now, youngest_at=values["enqueued_at"])
+            batch_id = add_batch(
+                session, gateway=gateway, next_poll_at=self.now, youngest_at=values["enqueued_at"]
+            )
             for task_id in task_ids:
                 add_task(session, gateway=gateway, task_id=task_id, poll_batch_id=batch_id, **values)
         return batch_id
@@ -136,7 +143,9 @@ class Bench:
     def transitions(self) -> list[tuple[str | None, str]]:
         """Return all transitions in their order."""
         with self.sessions() as session:
-            rows = session.execute(select(Transition.from_status, Transition.to_status).order_by(Transition.id))
+            rows = session.execute(
+                select(Transition.from_status, Transition.to_status).order_by(Transition.id)
+            )
             return [(row.from_status, row.to_status) for row in rows]
 
     def gateway(self, name: str = "hub") -> Gateway:
@@ -160,12 +169,20 @@ def test_a_finished_task_and_its_outbox_row_are_written_together(bench: Bench) -
     assert counts == {"polled": 1, "transitions": 1, "finished": 1, "troubles": 0, "lost": 0}
     task = bench.task("a")
     assert (task.status, task.upstream_status, task.progress, task.data) == ("SUCCESS", "success", 100, data)
-    assert (task.poll_batch_id, task.upstream_started_at, task.upstream_finished_at) == (None, STARTED_AT, None)
+    assert (task.poll_batch_id, task.upstream_started_at, task.upstream_finished_at) == (
+        None,
+        STARTED_AT,
+        None,
+    )
     assert task.finished_at == task.last_polled_at
     assert bench.transitions() == [("SUBMITTED", "SUCCESS")]
     (delivery,) = bench.deliveries()
     assert (delivery.suno_task_id, delivery.notify_hook, delivery.origin) == (task.id, HOOK, ORIGIN)
-    assert (delivery.state, delivery.next_attempt_at, delivery.attempt_count) == ("PENDING", task.finished_at, 0)
+    assert (delivery.state, delivery.next_attempt_at, delivery.attempt_count) == (
+        "PENDING",
+        task.finished_at,
+        0,
+    )
     assert bench.batches() == []
     assert bench.rings == ["deliver"]
 
@@ -243,7 +260,9 @@ def test_one_probe_heals_a_gateway(bench: Bench) -> None:
         session.execute(update(Gateway).values(failures=3, cooling_until=bench.now, last_error="x"))
     bench.client.replies = {name: seen(Status.SUCCESS, data="1") for name in "abc"}
     probing: list[int] = []
-    bench.client.meanwhile = lambda: probing.append(sum(batch.leased_until is not None for batch in bench.batches()))
+    bench.client.meanwhile = lambda: probing.append(
+        sum(batch.leased_until is not None for batch in bench.batches())
+    )
     bench.poll()
     assert probing[0] == 1
     assert len(bench.client.asked) == 3
@@ -321,7 +340,9 @@ def test_no_more_requests_at_once_than_the_gateway_allows(bench: Bench) -> None:
     for number in range(10):
         bench.add(f"t{number}")
     leased: list[int] = []
-    bench.client.meanwhile = lambda: leased.append(sum(batch.leased_until is not None for batch in bench.batches()))
+    bench.client.meanwhile = lambda: leased.append(
+        sum(batch.leased_until is not None for batch in bench.batches())
+    )
     bench.poll()
     assert len(bench.client.asked) == 10
     assert max(leased) <= 4
@@ -362,6 +383,18 @@ def test_nothing_due_costs_no_request(bench: Bench) -> None:
         session.execute(update(PollBatch).values(next_poll_at=bench.now + timedelta(hours=1)))
     assert bench.poll()["polled"] == 0
     assert (bench.client.asked, bench.rings) == ([], [])
+
+
+def test_a_full_gateway_is_left_to_those_who_ask_it(bench: Bench) -> None:
+    """Four requests of another worker are in flight: nothing more is claimed, and the run does not wait."""
+    for number in range(5):
+        bench.add(f"t{number}")
+    until = bench.now + timedelta(hours=1)
+    with bench.sessions.begin() as session:
+        session.execute(update(PollBatch).values(claims=1, leased_until=until, next_poll_at=until))
+    bench.poll()
+    assert bench.client.asked == []
+    assert {batch.claims for batch in bench.batches()} == {1}
 
 
 def test_an_empty_batch_is_removed(bench: Bench) -> None:

@@ -110,7 +110,7 @@ def put_under_watch(
     created: set[tuple[str, str]] = set()
     if groups:
         used = {name: policy.batch_sizes[name] for name, _ in groups}
-        gateways.remember(session, batch_sizes=used)
+        gateways.add_missing(session, batch_sizes=used)
         now = read_now(session)
         for (gateway, action), wanted in sorted(groups.items()):
             new = _add_missing(session, gateway=gateway, action=action, wanted=wanted, policy=policy, now=now)

@@ -160,7 +160,7 @@ class Poller:
             capacity = 1 if health.failures else gateway.concurrency
             limit = min(capacity - in_flight, free)
             if limit <= 0:
-                return Claimed(items=[], more=True)
+                return Claimed(items=[], more=poll_batches.any_due(session, gateway=name, now=now))
             lease = gateway.target.timeout + LEASE_MARGIN
             leases = poll_batches.claim(session, gateway=name, limit=limit, lease=lease, now=now)
             tasks = (

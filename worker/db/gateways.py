@@ -24,7 +24,10 @@ class Health:
 
 
 def remember(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
-    """Make sure that each name has its row with its batch size; health is left as it is."""
+    """Give each name its row with its batch size, as `migrate` and a worker's start do; health stays.
+
+    It locks the rows until the commit, so an enqueue uses `add_missing` instead.
+    """
     if not batch_sizes:
         return
     statement = upsert(session, Gateway).values(
@@ -37,6 +40,14 @@ def remember(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
             where=Gateway.batch_size != statement.excluded.batch_size,
         )
     )
+
+
+def add_missing(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
+    """Give names that have none a row; takes no lock on those that are there, so nobody waits for it."""
+    known = set(session.scalars(select(Gateway.name).where(Gateway.name.in_(batch_sizes))))
+    missing = [{"name": name, "batch_size": size} for name, size in batch_sizes.items() if name not in known]
+    if missing:
+        session.execute(upsert(session, Gateway).values(missing).on_conflict_do_nothing())
 
 
 def batch_sizes(session: Session) -> dict[str, int]:

@@ -38,6 +38,12 @@ def live_leases(session: Session, *, gateway: str, now: datetime) -> int:
     ).one()
 
 
+def any_due(session: Session, *, gateway: str, now: datetime) -> bool:
+    """Say whether a batch of `gateway` is due now."""
+    due = exists().where(PollBatch.gateway == gateway, PollBatch.next_poll_at <= now)
+    return bool(session.scalar(select(due)))
+
+
 def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: datetime) -> list[Lease]:
     """Take up to `limit` due batches, longest due first: their due time moves to the lease's end."""
     due = (
