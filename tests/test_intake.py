@@ -279,7 +279,7 @@ def test_a_missing_gateway_row_is_filled_in(sessions: Sessions) -> None:
 
 
 def test_an_open_enqueue_holds_nobody_up(postgresql_url: str) -> None:
-    """A service that enqueues in a long transaction of its own keeps neither the poller nor others waiting."""
+    """A service that enqueues in a long transaction of its own keeps nobody else waiting."""
     engine = make_engine(postgresql_url)
     sessions = make_sessions(engine)
     put(sessions, Request(task_id="before", action="MUSIC"))
