@@ -4,6 +4,7 @@
 silence at most 10 s, the whole within `timeout` of the wall clock. The status line decides: once it has
 come, nothing that the body does changes the outcome. Redirects are not followed, answers are not decoded, at
 most 16 KiB of one are read (so that a small answer leaves its connection reusable), and 4 KiB are kept.
+Honest limit: if broken chunks arrive in one packet with the head, the HTTP parser drops both: protocol_error.
 
 Not here: a reused connection that dies within a second is today a failed attempt like any other.
 Trying again at once, on a fresh connection, belongs into `_send`.
@@ -20,12 +21,12 @@ from typing import Final
 
 import httpx
 
-from worker.clients.address_guard import GuardedLookup, guarded_socket
+from worker.clients.address_guard import REFUSAL, GuardedLookup, guarded_socket, permitted
 from worker.clients.connections import Connections, read_body
 from worker.clients.failures import explain
 from worker.clients.lookup import Lookup
-from worker.core.addresses import Allow
-from worker.core.hooks import BadHook, check_notify_hook
+from worker.core.addresses import Allow, read_literal
+from worker.core.hooks import BadHook, check_notify_hook, split_hook
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome
 
 CONNECT: Final = timedelta(seconds=5)
@@ -77,8 +78,8 @@ class EndpointClient:
         """Send `post` and return what came of it; raises nothing but CancelledError."""
         try:
             request = _request(post, allow=self._allow)
-        except BadHook as error:
-            return Failed(error=PostError.INVALID_URL, detail=str(error))
+        except BadHook as problem:
+            return _refused(post.url, allow=self._allow, problem=problem)
         except (httpx.InvalidURL, ValueError):
             return Failed(error=PostError.INVALID_URL, detail="the URL cannot be used")
         return await self._send(request)
@@ -111,6 +112,17 @@ def _request(post: Post, *, allow: Allow) -> httpx.Request:
     url = check_notify_hook(post.url, allow=allow)
     own = {"accept": "*/*", "accept-encoding": "identity"}
     return httpx.Request("POST", url, content=post.body, headers={**own, **post.headers})
+
+
+def _refused(url: str, *, allow: Allow, problem: BadHook) -> Failed:
+    """Tell a forbidden address in the URL from a URL that is wrong otherwise."""
+    try:
+        literal = read_literal(split_hook(url).hostname or "")
+    except BadHook:
+        literal = None
+    if literal is not None and not permitted(str(literal), allow=allow):
+        return Failed(error=PostError.BLOCKED_ADDRESS, detail=REFUSAL)
+    return Failed(error=PostError.INVALID_URL, detail=f"notify_hook: {problem}")
 
 
 def _outcome(response: httpx.Response, *, body: bytes) -> PostOutcome:

@@ -37,6 +37,7 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], PostError, str], ...]] = (
     (aiohttp.ServerTimeoutError, PostError.CONNECT_TIMEOUT, "no connection within the time for connecting"),
     (TimeoutError, PostError.DEADLINE, "not done within the time for the whole request"),
     (aiohttp.InvalidURL, PostError.INVALID_URL, "the URL cannot be used"),
+    (aiohttp.NonHttpUrlClientError, PostError.INVALID_URL, "the URL is neither http nor https"),
     (aiohttp.ClientConnectionError, PostError.RESET, "the connection was closed before an answer came"),
     (aiohttp.ClientError, PostError.PROTOCOL, "what came back is not HTTP/1.1"),
 )

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
@@ -24,7 +24,6 @@ from urllib.parse import quote
 import httpx
 import msgspec
 
-from worker import __version__
 from worker.clients.connections import Connections, read_body
 from worker.clients.failures import explain
 from worker.clients.gateway_answer import BODY_LIMIT, Answer, read_answer
@@ -32,6 +31,7 @@ from worker.clients.lookup import Lookup
 from worker.core.lifecycle import Action
 from worker.core.webhook import PostError
 from worker.core.wire import Bad, Fetch, Reply, Trouble, read_batch, read_single
+from worker.version import __version__
 
 # Gateways stand behind proxies that keep idle connections for a minute or more, and are asked every 10 s.
 KEEP_ALIVE: Final = timedelta(seconds=30)

@@ -1,4 +1,4 @@
-"""A gateway's whole answer, made fit for reading: not a redirect, unpacked, not too large, Retry-After known."""
+"""A gateway's whole answer, made fit for reading: no redirect, unpacked, not too large, Retry-After read."""
 
 from __future__ import annotations
 
