@@ -23,6 +23,7 @@ import redis
 from celery.events import EventDispatcher
 from celery.exceptions import NotRegistered
 from celery.worker.consumer import Consumer
+from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
 from kombu.transport.virtual import Message as VirtualMessage
 from kombu.utils.json import dumps
@@ -31,6 +32,10 @@ from worker import dead_letters
 from worker.messages import Malformed, check
 
 logger = logging.getLogger(__name__)
+
+# A name that kombu can look up, and show in its "Connected to guarded-redis://…".
+GUARDED_REDIS = "guarded-redis"
+TRANSPORT_ALIASES[GUARDED_REDIS] = f"{__name__}:GuardedTransport"
 
 
 class GuardedConsumer(Consumer):
@@ -45,7 +50,7 @@ class GuardedConsumer(Consumer):
         """Return the connection that the worker reads its queues from."""
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         if connection.get_transport_cls() is kombu_redis.Transport:
-            connection.transport_cls = GuardedTransport  # type: ignore[assignment]  # a name or a class
+            connection.transport_cls = GUARDED_REDIS
             queues = frozenset(self.app.amqp.queues)
             connection.transport_options = {**(connection.transport_options or {}), "guarded_queues": queues}
         return self.ensure_connected(connection)

@@ -26,8 +26,9 @@ from worker.celery import RING_EXPIRES_S, app, settings
 from worker.db.migrate import pending
 from worker.db.persist import describe, is_passing
 from worker.db.session import make_engine
-from worker.intake import Enqueued, Policy, Refused, parse_request, put_under_watch, reject
+from worker.intake import Enqueued, put_under_watch, reject
 from worker.prune import prune as prune_past_retention
+from worker.request import Policy, Refused, parse_request
 from worker.runtime import Runtime
 
 FIRST_PAUSE_S = 0.5
@@ -122,6 +123,8 @@ def _enqueue(
             reject(session, source=f"suno.enqueue {sender or ''}", reason=str(outcome), arguments=asked)
     if isinstance(outcome, Refused):
         raise EnqueueRefused(str(outcome))
+    if outcome.created:
+        logger.info("gateway=%s task_id=%s is under watch", outcome.gateway, ascii(outcome.task_id))
     return asdict(outcome)
 
 
@@ -172,7 +175,7 @@ def _end_without_tables(**_: object) -> None:
         logger.warning("the database is away: %s", describe(error))
     else:
         if missing:
-            sys.exit(f"the database lacks {len(missing)} migrations; run `suno-worker migrate`")
+            sys.exit("the database lacks tables of this version; run `suno-worker migrate`")
     finally:
         engine.dispose()
 

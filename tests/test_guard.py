@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+from celery.exceptions import NotRegistered
+from sqlalchemy import select
+
+from tests.malformed import MALFORMED, MINIMAL, OLD
+from tests.programs import NO_GATEWAY, PATIENCE_S, Program, running
+from worker import dead_letters
+from worker.db.models import SunoTask
+from worker.db.session import Sessions, make_engine, make_sessions, reading
+from worker.embedded.valkey import launch_valkey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """A worker as it is started by anyone, and another service that writes to its broker."""
+
+    worker: Program
+    broker: redis.Redis
+    sender: Celery
+    sessions: Sessions
+
+    def good_message_runs(self, *, queue: str = "enqueue", priority: int = 0) -> None:
+        """Enqueue as other services do and wait for the result."""
+        sent = self.sender.send_task(
+            "suno.enqueue", kwargs={"task_id": "good", "action": "MUSIC"}, queue=queue, priority=priority
+        )
+        assert sent.get(timeout=PATIENCE_S)["task_id"] == "good"
+
+    def is_watched(self, task_id: str) -> bool:
+        """Say whether the Suno task has a row."""
+        with reading(self.sessions) as session:
+            return session.scalar(select(SunoTask.id).where(SunoTask.task_id == task_id)) is not None
+
+
+@pytest.fixture(scope="module")
+def started(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    """Give one worker for all tests here: that it survives each of them is what they are about."""
+    folder = tmp_path_factory.mktemp("guard")
+    database_url = f"sqlite:///{shutil.copy(migrated_file, folder / 'worker.db')}"
+    engine = make_engine(database_url)
+    server = launch_valkey(folder=folder / "valkey")
+    backend = server.url.removesuffix("/0") + "/1"
+    with ExitStack() as stack:
+        stack.callback(server.stop)
+        stack.callback(engine.dispose)
+        worker = stack.enter_context(
+            running(
+                "worker",
+                settings={
+                    **NO_GATEWAY,
+                    "WORKER_DATABASE_URL": database_url,
+                    "WORKER_BROKER_URL": server.url,
+                    "WORKER_RESULT_BACKEND": backend,
+                },
+                folder=folder,
+            )
+        )
+        worker.wait_for(" ready.")
+        sender = stack.enter_context(closing(Celery(broker=server.url, backend=backend)))
+        broker = stack.enter_context(dead_letters.connect(server.url))
+        yield Scene(worker=worker, broker=broker, sender=sender, sessions=make_sessions(engine))
+
+
+@pytest.fixture
+def scene(started: Scene) -> Scene:
+    """Give the worker with an empty list of dead letters."""
+    started.broker.delete(dead_letters.KEY)
+    return started
+
+
+@pytest.mark.parametrize(("item", "reason"), MALFORMED.values(), ids=MALFORMED)
+def test_a_malformed_message_is_moved_aside(scene: Scene, item: bytes, reason: str) -> None:
+    """Whatever lies in a queue, the worker goes on over the same connection; the item is a dead letter."""
+    scene.broker.lpush("enqueue", item)
+
+    scene.good_message_runs()
+
+    (letter,) = dead_letters.list_dead_letters(scene.broker)
+    assert letter.queue == "enqueue"
+    assert letter.reason.startswith(reason)
+    assert json_or_bytes(letter.message) == json_or_bytes(item[: dead_letters.LONGEST_MESSAGE])
+    assert "Connection to broker lost" not in scene.worker.output.text
+
+
+@pytest.mark.parametrize(
+    ("queue", "key"),
+    [("poll", "poll"), ("deliver", "deliver"), ("enqueue", "enqueue\x06\x163")],
+    ids=["poll", "deliver", "priority 3"],
+)
+def test_every_queue_is_guarded(scene: Scene, queue: str, key: str) -> None:
+    """The guard stands before each queue that a worker reads, and before the lists of its priorities."""
+    scene.broker.lpush(key, b"hello")
+
+    scene.good_message_runs(queue=queue, priority=3)
+
+    (letter,) = dead_letters.list_dead_letters(scene.broker)
+    assert (letter.queue, letter.message) == (queue, b"hello")
+
+
+@pytest.mark.parametrize(
+    ("item", "task_id"), [(MINIMAL, "minimal"), (OLD, "old")], ids=["minimal", "protocol 1"]
+)
+def test_a_foreign_producer_needs_only_a_list_push(scene: Scene, item: bytes, task_id: str) -> None:
+    """The least message of protocol 2, and one of protocol 1, run without any Celery on the other side."""
+    scene.broker.lpush("enqueue", item)
+
+    scene.good_message_runs()
+
+    scene.worker.wait_for(f"task_id='{task_id}' is under watch")
+    assert scene.is_watched(task_id)
+    assert dead_letters.count(scene.broker) == 0
+
+
+def test_the_sender_of_an_unknown_task_is_told(scene: Scene) -> None:
+    """Who waits for the result of a task that does not exist gets the error, and the log no traceback."""
+    sent = scene.sender.send_task("suno.enqueu", queue="enqueue")
+
+    with pytest.raises(NotRegistered, match="suno[.]enqueu"):
+        sent.get(timeout=PATIENCE_S)
+
+    assert "Traceback" not in scene.worker.output.text
+
+
+def test_a_requeued_message_is_judged_again(scene: Scene) -> None:
+    """A dead letter that is put back unchanged comes back as a new one, and still stops nobody."""
+    scene.broker.lpush("enqueue", b"hello")
+    scene.good_message_runs()
+    (first,) = dead_letters.list_dead_letters(scene.broker)
+
+    dead_letters.requeue(scene.broker, letter_id=first.id)
+    scene.good_message_runs()
+
+    (second,) = dead_letters.list_dead_letters(scene.broker)
+    assert (second.message, second.queue) == (first.message, first.queue)
+    assert second.id != first.id
+
+
+def test_remote_control_passes_the_guard(scene: Scene) -> None:
+    """The guard judges tasks only: `celery inspect ping` is answered."""
+    answers = scene.sender.control.ping(timeout=PATIENCE_S, limit=1) or []
+
+    assert [list(answer.values()) for answer in answers] == [[{"ok": "pong"}]]
+
+
+def json_or_bytes(item: bytes) -> object:
+    """Return the JSON value: a message that reached Celery is kept as kombu writes it, others as they came."""
+    try:
+        return json.loads(item)
+    except (ValueError, RecursionError):
+        return item
