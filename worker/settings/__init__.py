@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated
 
@@ -61,8 +62,24 @@ class SettingsError(ValueError):
         self.problems = problems
 
 
-FirstPollDelay = Annotated[timedelta, PlainValidator(Seconds(most=HOUR))]
-WebhookAllow = Annotated[Allow, PlainValidator(read_allow)]
+FirstPollDelay = Annotated[
+    timedelta,
+    PlainValidator(Seconds(most=HOUR)),
+    Field(
+        description="from enqueue to the first poll (LYRICS: at most 1 s)",
+        examples=["10"],
+        json_schema_extra={"unit": "s"},
+    ),
+]
+WebhookAllow = Annotated[
+    Allow,
+    PlainValidator(read_allow),
+    Field(
+        description="private receivers that may be reached",
+        examples=["10.1.0.0/16,hooks.internal"],
+        json_schema_extra={"unit": ""},
+    ),
+]
 
 
 class Settings(FromVariables):
@@ -90,9 +107,7 @@ class Settings(FromVariables):
         meaning="signs every webhook; several during rotation, newest first",
         example="$(suno-worker secret)",
     )
-    webhook_allow: WebhookAllow = setting(
-        Allow(), meaning="private receivers that may be reached", example="10.1.0.0/16,hooks.internal"
-    )
+    webhook_allow: WebhookAllow = Allow()
     webhook_retry_schedule: Annotated[
         tuple[timedelta, ...], PlainValidator(Waits(wait=Seconds(most=7 * DAY), most=50))
     ] = setting(
@@ -110,12 +125,7 @@ class Settings(FromVariables):
         example="10",
         unit="s",
     )
-    first_poll_delay: FirstPollDelay = setting(
-        FIRST_POLL_DELAY,
-        meaning="from enqueue to the first poll (LYRICS: at most 1 s)",
-        example="10",
-        unit="s",
-    )
+    first_poll_delay: FirstPollDelay = FIRST_POLL_DELAY
     task_deadline: Annotated[timedelta, PlainValidator(Seconds(most=365 * DAY, zero=False))] = setting(
         timedelta(days=1),
         meaning="a task that is not finished by then ends as FAILURE",
@@ -206,4 +216,4 @@ def _settle(kind: type[Loaded], *, values: Mapping[str, str], problems: tuple[Pr
     if isinstance(built, kind) and not problems:
         return built
     problems += built if isinstance(built, tuple) else ()
-    raise SettingsError(tuple(sorted(problems, key=str)))
+    raise SettingsError(tuple(sorted(problems, key=attrgetter("variable"))))

@@ -79,7 +79,7 @@ def _judge(variable: str, *, settings: Collection[str], gateway_keys: Collection
         if key in gateway_keys:
             return None
         return _unknown(f"{GATEWAYS}__{match['name']}__", key, known=gateway_keys)
-    if variable.startswith(GATEWAYS):
+    if variable.startswith(GATEWAYS.removesuffix("S")):
         return f"is no setting; each value of a gateway has its own variable, for example {GATEWAY_EXAMPLE}"
     if variable in settings:
         return None

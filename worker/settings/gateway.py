@@ -81,11 +81,9 @@ class Gateway(BaseModel):
     )
 
 
-def name_gateways(value: object) -> object:
-    """Give each gateway the name that it has in its variables."""
-    if not isinstance(value, Mapping):
-        return value
+def name_gateways(gateways: Mapping[str, object]) -> dict[str, object]:
+    """Give each gateway that is still to be read the name that it has in its variables."""
     return {
         name: {"name": name, **gateway} if isinstance(gateway, Mapping) else gateway
-        for name, gateway in value.items()
+        for name, gateway in gateways.items()
     }
