@@ -6,9 +6,10 @@ import os
 import secrets
 import shutil
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from worker.core.signature import new_secret
 from worker.db.history import History, read_history
 from worker.db.session import Sessions, make_engine, make_sessions, reading
 from worker.embedded.children import spawn
+from worker.sandbox.front_desk import SeenRequest
 from worker.sandbox.gateway import SandboxGateway
 from worker.sandbox.hosting import LOOPBACK, hosted
 from worker.sandbox.receiver import SandboxReceiver, Webhook
@@ -33,6 +35,20 @@ PATIENCE_S = 60.0
 STOP_GRACE_S = 20.0
 
 
+@dataclass(slots=True)
+class Answers:
+    """The ids that the gateway has answered about."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    given: set[str] = field(default_factory=set)
+
+    def add(self, seen: SeenRequest) -> None:
+        """Take a line of the gateway's log."""
+        with self.changed:
+            self.given.update(seen.task_ids)
+            self.changed.notify_all()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installation:
     """What a test sees of a running installation."""
@@ -40,6 +56,7 @@ class Installation:
     sessions: Sessions
     broker_url: str
     gateway: SandboxGateway
+    answers: Answers
     gateway_url: str
     receiver: SandboxReceiver
     hook: str
@@ -49,8 +66,13 @@ class Installation:
         with closing(Celery(broker=self.broker_url)) as other_service:
             other_service.send_task("suno.enqueue", kwargs=arguments, queue="enqueue")
 
+    def wait_until_asked(self, task_id: str) -> None:
+        """Wait until the worker has an answer of the gateway about the task."""
+        with self.answers.changed:
+            assert self.answers.changed.wait_for(lambda: task_id in self.answers.given, timeout=PATIENCE_S)
+
     def webhook_of(self, task_id: str) -> Webhook:
-        """Wait for the task's webhook."""
+        """Wait for the task's one webhook."""
         came = self.receiver.wait_for(
             lambda webhooks: any(webhook.task_id == task_id for webhook in webhooks), seconds=PATIENCE_S
         )
@@ -101,7 +123,8 @@ def installation(
 ) -> Iterator[Installation]:
     """Give a worker and a Beat, each a process of its own, between a simulated gateway and a receiver."""
     secret = new_secret(secrets.token_bytes(32))
-    gateway = SandboxGateway(clock=clock, api_key=API_KEY, lasts=timedelta(seconds=1))
+    answers = Answers()
+    gateway = SandboxGateway(clock=clock, api_key=API_KEY, lasts=timedelta(0), say=answers.add)
     receiver = SandboxReceiver(clock=clock, verify=make_verifier([secret]))
     folder = tmp_path_factory.mktemp("processes")
     engine = make_engine(end_to_end_database_url)
@@ -131,6 +154,7 @@ def installation(
             sessions=make_sessions(engine),
             broker_url=end_to_end_broker_url,
             gateway=gateway,
+            answers=answers,
             gateway_url=gateway_url,
             receiver=receiver,
             hook=f"{receiver_url}/hook",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,15 @@ class Single(msgspec.Struct):
     data: msgspec.Raw
 
 
+class Told(msgspec.Struct):
+    """A webhook's body."""
+
+    action: str
+    status: str
+    fail_reason: str
+    data: msgspec.Raw
+
+
 def seed_of(name: str) -> tuple[str, str]:
     """Return the task id and the exact `data` text of a document's example."""
     body = (SAMPLES / name).read_bytes()
@@ -64,11 +74,19 @@ def test_the_result_of_each_source_is_delivered(
     # Two of the documents share an id, and one receiver hears of both.
     task_id = f"{gateway}-{seed_id}"
     data = data.replace(seed_id, task_id) if gateway == "nengyongai" else data
-    task = SimulatedTask(
-        task_id=task_id, action="MUSIC", submitted_at=clock(), lasts=timedelta(seconds=2), data=data
+    half_done = SimulatedTask(
+        task_id=task_id,
+        action="MUSIC",
+        submitted_at=clock() - timedelta(hours=1),
+        lasts=timedelta(hours=2),
+        data=data,
     )
-    installation.gateway.register(task)
+    done = replace(half_done, lasts=timedelta(minutes=5))
+
+    installation.gateway.register(half_done)
     installation.enqueue(task_id=task_id, action="MUSIC", notify_hook=installation.hook, gateway=gateway)
+    installation.wait_until_asked(task_id)
+    installation.gateway.register(done)
     webhook = installation.webhook_of(task_id)
     body = msgspec.json.decode(webhook.body, type=dict[str, msgspec.Raw])
     history = installation.history_of(task_id, gateway=gateway)
@@ -76,67 +94,59 @@ def test_the_result_of_each_source_is_delivered(
     assert webhook.problem is None
     assert bytes(body.pop("data")).decode() == data
     assert {name: msgspec.json.decode(text) for name, text in body.items()} == expected(
-        task, installation=installation, gateway=gateway
+        done, hook=installation.hook, told_times=gateway != "nengyongai"
     )
     assert [change.to_status for change in history.transitions] == ["SUBMITTED", "IN_PROGRESS", "SUCCESS"]
     assert history.data == data
 
 
-def expected(task: SimulatedTask, *, installation: Installation, gateway: str) -> dict[str, Any]:
+def expected(task: SimulatedTask, *, hook: str, told_times: bool) -> dict[str, Any]:
     """Return the webhook's fields besides `data`; GoAmz tells no times."""
     standing = task.at(clock())
-    assert standing.started_at is not None
-    assert standing.finished_at is not None
-    told = gateway != "nengyongai"
+    times = {
+        "submit_time": task.submitted_at,
+        "start_time": standing.started_at,
+        "finish_time": standing.finished_at,
+    }
     return {
         "task_id": task.task_id,
-        "notify_hook": installation.hook,
+        "notify_hook": hook,
         "action": "MUSIC",
         "status": "SUCCESS",
         "fail_reason": "",
-        "submit_time": int(task.submitted_at.timestamp()) if told else 0,
-        "start_time": int(standing.started_at.timestamp()) if told else 0,
-        "finish_time": int(standing.finished_at.timestamp()) if told else 0,
         "progress": "100%",
-    }
+    } | {name: int(moment.timestamp()) if moment and told_times else 0 for name, moment in times.items()}
 
 
-@pytest.mark.parametrize("gateway", ["openai_hub", "rixapi"])
-def test_data_is_passed_on_byte_for_byte(installation: Installation, gateway: str) -> None:
-    """Text that a JSON library would tidy up arrives as the gateway wrote it."""
-    task_id = f"odd-{gateway}"
-    installation.gateway.register(
-        SimulatedTask(
-            task_id=task_id, action="MUSIC", submitted_at=clock(), lasts=timedelta(0), data=ODD_DATA
-        )
-    )
-    installation.enqueue(task_id=task_id, action="MUSIC", notify_hook=installation.hook, gateway=gateway)
+def test_every_other_kind_of_result_is_delivered(installation: Installation) -> None:
+    """Lyrics, failures and text that a JSON library would tidy up take the same way to their webhook."""
+    wishes = [
+        ("LYRICS", {}),
+        ("MUSIC", {"outcome": "FAILURE", "fail_reason": "moderation failed"}),
+        ("MUSIC", {"data": ODD_DATA}),
+    ]
+    submitted: dict[str, tuple[str, dict[str, str]]] = {}
+    for gateway in ("openai_hub", "rixapi", "nengyongai"):
+        for number, (action, wish) in enumerate(wishes[: 2 if gateway == "nengyongai" else 3]):
+            task_id = f"{gateway}-{number}"
+            submitted[task_id] = (action, wish)
+            httpx.post(
+                f"{installation.gateway_url}/{gateway.replace('_', '-')}/suno/submit/{action}",
+                json={"prompt": "rain", "sandbox": {"task_id": task_id, **wish}},
+                headers={"Authorization": f"Bearer {API_KEY}"},
+            ).raise_for_status()
+            installation.enqueue(
+                task_id=task_id, action=action, notify_hook=installation.hook, gateway=gateway
+            )
 
-    assert b'"data":' + ODD_DATA.encode() in installation.webhook_of(task_id).body
-
-
-@pytest.mark.parametrize("gateway", ["openai_hub", "rixapi", "nengyongai"])
-@pytest.mark.parametrize(
-    ("action", "outcome", "fail_reason"),
-    [("LYRICS", "SUCCESS", ""), ("MUSIC", "FAILURE", "moderation failed")],
-)
-def test_what_was_submitted_comes_back(
-    installation: Installation, gateway: str, action: str, outcome: str, fail_reason: str
-) -> None:
-    """Lyrics and failures take the same way, from a submit at the gateway to the webhook."""
-    task_id = f"{gateway}-{action}-{outcome}"
-    wish = {"task_id": task_id, "outcome": outcome, "fail_reason": fail_reason}
-    httpx.post(
-        f"{installation.gateway_url}/{gateway.replace('_', '-')}/suno/submit/{action}",
-        json={"prompt": "rain", "notify_hook": installation.hook, "sandbox": wish},
-        headers={"Authorization": f"Bearer {API_KEY}"},
-    ).raise_for_status()
-    installation.enqueue(task_id=task_id, action=action, notify_hook=installation.hook, gateway=gateway)
-    webhook = installation.webhook_of(task_id)
-    body = msgspec.json.decode(webhook.body)
-
-    assert webhook.verified
-    assert (body["action"], body["status"], body["fail_reason"]) == (action, outcome, fail_reason)
+    for task_id, (action, wish) in submitted.items():
+        webhook = installation.webhook_of(task_id)
+        body = msgspec.json.decode(webhook.body, type=Told)
+        assert webhook.verified
+        assert (body.action, body.status) == (action, wish.get("outcome", "SUCCESS"))
+        assert body.fail_reason == wish.get("fail_reason", "")
+        assert bytes(body.data).decode() == wish.get("data", bytes(body.data).decode())
+        assert bytes(body.data) != b"null"
 
 
 def test_a_receiver_that_fails_at_first_gets_it_again(installation: Installation) -> None:
@@ -146,7 +156,7 @@ def test_a_receiver_that_fails_at_first_gets_it_again(installation: Installation
     installation.gateway.register(task)
     installation.enqueue(task_id="again", action="MUSIC", notify_hook=installation.hook, gateway="openai_hub")
     assert installation.receiver.wait_for(
-        lambda webhooks: sum(webhook.task_id == "again" for webhook in webhooks) == 3, seconds=60
+        lambda webhooks: sum(webhook.task_id == "again" for webhook in webhooks) >= 3, seconds=60
     )
     webhooks = [webhook for webhook in installation.receiver.webhooks if webhook.task_id == "again"]
 
