@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from worker.cli.lines import LONGEST_LINE, read_lines
-from worker.intake import Request
+from worker.request import Request
 
 GOOD = b'{"task_id": "song", "action": "MUSIC"}'
 

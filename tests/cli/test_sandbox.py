@@ -1,0 +1,159 @@
+"""The verbs `sandbox gateway` and `sandbox receiver`, as processes."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from standardwebhooks import Webhook
+
+from worker.cli.sandbox import sandbox
+from worker.sandbox.hosting import hosted
+from worker.settings import load_settings
+
+SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
+BODY = '{"task_id":"t-1","action":"MUSIC","status":"SUCCESS"}'
+
+
+class Running:
+    """A verb that serves, with the lines that it has printed so far."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.lines: list[str] = []
+
+    def read_until(self, pattern: str) -> re.Match[str]:
+        """Read lines up to the first that matches."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if match := re.search(pattern, self.lines[-1]):
+                return match
+        pytest.fail(f"no line like {pattern!r} in {self.lines}")
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[Running]:
+    """Run a verb of the sandbox on a free port for the block; it must end by itself at SIGTERM."""
+    command = [sys.executable, "-m", "worker", "sandbox", *arguments, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield Running(process)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait() == 0
+
+
+def test_the_gateway_says_how_a_worker_uses_it() -> None:
+    """What the verb prints is an environment that a worker accepts, and the gateway answers there."""
+    with running("gateway", "--api-key", "sk-1") as gateway:
+        url = gateway.read_until(r"^Simulated gateway at (http://\S+);")[1]
+        gateway.read_until("^Look")
+        exports = [line.partition("export ")[2].split("=", 1) for line in gateway.lines if "export " in line]
+        settings = load_settings({name: value for name, value in exports})
+        refused = httpx.post(f"{url}/rixapi/suno/fetch", json={"ids": ["a", "b"], "action": "MUSIC"})
+        line = gateway.read_until("POST")
+
+    assert {name: one.base_url for name, one in settings.gateways.items()} == {
+        "openai_hub": f"{url}/openai-hub",
+        "rixapi": f"{url}/rixapi",
+        "nengyongai": f"{url}/nengyongai",
+    }
+    assert [one.fetch for one in settings.gateways.values()] == ["batch", "batch", "single"]
+    assert refused.status_code == 401
+    assert re.fullmatch(r"\d\d:\d\d:\d\d POST /rixapi/suno/fetch 2 ids MUSIC → 401", line.string)
+
+
+def test_the_gateway_keeps_the_given_time() -> None:
+    """With `--seconds 0` a task is finished as soon as it is submitted; a fault is named in its line."""
+    with running("gateway", "--seconds", "0") as gateway:
+        url = gateway.read_until(r"^Simulated gateway at (http://\S+);")[1]
+        task_id = httpx.post(f"{url}/suno/submit/MUSIC").json()["data"]
+        task = httpx.get(f"{url}/suno/fetch/{task_id}").json()["data"]
+        httpx.post(f"{url}/sandbox/faults", json={"kind": "drop"})
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(f"{url}/suno/fetch/x\x1b")
+        line = gateway.read_until(r"\(drop\)$")
+
+    assert task["status"] == "SUCCESS"
+    assert line.string.endswith(r" GET /suno/fetch/x\x1b → no answer (drop)")
+
+
+def test_the_receiver_verifies_and_tells() -> None:
+    """A good webhook, its repetition and a forged one each have their line; the given secret is not printed."""
+    now = datetime.now(UTC)
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(SECRET).sign("msg_1", now, BODY),
+        "webhook-attempt": "1",
+    }
+    with running("receiver", "--secret", SECRET, "--answer", "503") as receiver:
+        url = receiver.read_until(r"^Receiver at (http://\S+);")[1]
+        answers = [
+            httpx.post(f"{url}/hook", content=BODY, headers=headers),
+            httpx.post(f"{url}/hook", content=BODY, headers=headers),
+            httpx.post(f"{url}/hook", content=BODY.replace("t-1", "t-2\x1b[31m"), headers=headers),
+        ]
+        receiver.read_until("NOT VERIFIED")
+        report = httpx.get(f"{url}/received").json()
+
+    assert [answer.status_code for answer in answers] == [503, 200, 401]
+    assert [line[9:] for line in receiver.lines[-3:]] == [
+        "MUSIC t-1 SUCCESS → /hook, attempt 1, 53 bytes, verified",
+        "MUSIC t-1 SUCCESS → /hook, attempt 1, 53 bytes, verified, repeated",
+        "   → /hook, attempt 1, 58 bytes, NOT VERIFIED: No matching signature found, repeated",
+    ]
+    assert (report["unique"], report["unverified"]) == (1, 1)
+    assert SECRET not in "\n".join(receiver.lines)
+
+
+def test_the_receiver_makes_a_secret_when_it_has_none() -> None:
+    """Without `--secret` a new one is printed, ready for a worker's environment."""
+    with running("receiver") as receiver:
+        receiver.read_until("^Use http://127")
+    exports = dict(line.partition("export ")[2].split("=", 1) for line in receiver.lines if "export " in line)
+    settings = load_settings(exports)
+
+    assert len(settings.webhook_secret) == 1
+    assert settings.webhook_allow.permits_host("127.0.0.1")
+
+
+def test_a_taken_port_is_one_line() -> None:
+    """A port that another program has is an error that says what to do."""
+    from aiohttp import web  # noqa: PLC0415
+
+    with hosted(web.Application()) as url:
+        outcome = CliRunner().invoke(sandbox, ["gateway", "--port", str(urlsplit(url).port)])
+
+    assert outcome.exit_code == 1
+    assert outcome.output == (
+        f"Error: port {urlsplit(url).port} is in use: choose another with --port, or 0 for a free one\n"
+    )
+
+
+def test_a_broken_secret_is_a_wrong_usage() -> None:
+    """A secret that is none is refused with exit code 2, and not repeated."""
+    outcome = CliRunner().invoke(sandbox, ["receiver", "--secret", "whsec_x"])
+
+    assert outcome.exit_code == 2
+    assert "--secret: secret: not `whsec_` and base64" in outcome.output
+    assert "whsec_x" not in outcome.output
+
+
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the library that verifies, the receiver names the command that installs it."""
+    monkeypatch.setitem(sys.modules, "standardwebhooks.webhooks", None)
+    outcome = CliRunner().invoke(sandbox, ["receiver"])
+
+    assert outcome.exit_code == 1
+    assert outcome.output.endswith("pip install suno-worker[sandbox]\n")

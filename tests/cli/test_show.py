@@ -1,0 +1,179 @@
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+from sqlalchemy.orm import Session
+
+from tests.cli.conftest import Cli
+from tests.factory import (
+    HOOK,
+    NOW,
+    add_attempt,
+    add_batch,
+    add_delivery,
+    add_gateway,
+    add_origin,
+    add_task,
+    add_transition,
+)
+from worker.db.session import Sessions
+
+DATA = '[ {"title":"caf\\u00e9 \u9f8d",\n "duration":1.50} ]'
+
+
+def add_finished(session: Session) -> None:
+    """Add a finished task whose result was refused once and is due again."""
+    add_gateway(session)
+    add_origin(session)
+    task = add_task(
+        session,
+        task_id="song-1",
+        status="SUCCESS",
+        upstream_status="SUCCESS",
+        progress=100,
+        data=DATA,
+        last_polled_at=NOW,
+    )
+    add_transition(session, suno_task_id=task, at=NOW - timedelta(seconds=10))
+    add_transition(session, suno_task_id=task, from_status="SUBMITTED", to_status="SUCCESS", at=NOW)
+    delivery = add_delivery(session, id="msg_1", suno_task_id=task, attempt_count=1)
+    add_attempt(session, delivery_id=delivery, status_code=None, error="dns_error", detail="no such name")
+
+
+def test_json_tells_everything_of_a_finished_task(cli: Cli, sessions: Sessions) -> None:
+    """`show --json` has exactly the documented keys; times are UTC in ISO 8601, `data` is the gateway's."""
+    with sessions.begin() as session:
+        add_finished(session)
+
+    result = cli("show", "song-1", "--json")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == {
+        "task_id": "song-1",
+        "gateway": "hub",
+        "action": "MUSIC",
+        "status": "SUCCESS",
+        "upstream_status": "SUCCESS",
+        "progress": 100,
+        "fail_reason": "",
+        "notify_hook": HOOK,
+        "enqueued_at": "2026-11-21T11:59:50Z",
+        "finished_at": "2026-11-21T12:00:00Z",
+        "last_polled_at": "2026-11-21T12:00:00Z",
+        "next_poll_at": None,
+        "transitions": [
+            {"from": None, "to": "SUBMITTED", "at": "2026-11-21T11:59:50Z"},
+            {"from": "SUBMITTED", "to": "SUCCESS", "at": "2026-11-21T12:00:00Z"},
+        ],
+        "deliveries": [
+            {
+                "id": "msg_1",
+                "state": "PENDING",
+                "attempt_count": 1,
+                "next_attempt_at": "2026-11-21T12:00:00Z",
+                "attempts": [
+                    {
+                        "number": 1,
+                        "at": "2026-11-21T12:00:00Z",
+                        "status_code": None,
+                        "error": "dns_error",
+                        "duration_ms": 12,
+                    }
+                ],
+            }
+        ],
+        "data": [{"title": "café 龍", "duration": 1.5}],
+    }
+    assert DATA in result.stdout
+
+
+def test_json_of_a_pending_task_has_its_batchs_times(cli: Cli, sessions: Sessions) -> None:
+    """A task that is not finished shows when its batch was and will be polled, and has no data."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        batch = add_batch(session, last_polled_at=NOW - timedelta(seconds=5))
+        add_task(session, task_id="song-1", status="IN_PROGRESS", progress=40, poll_batch_id=batch)
+
+    shown = json.loads(cli("show", "song-1", "--json").stdout)
+
+    assert (shown["next_poll_at"], shown["last_polled_at"]) == (
+        "2026-11-21T12:00:00Z",
+        "2026-11-21T11:59:55Z",
+    )
+    assert (shown["data"], shown["deliveries"], shown["finished_at"]) == (None, [], None)
+
+
+def test_a_delivery_that_has_ended_has_no_next_attempt(cli: Cli, sessions: Sessions) -> None:
+    """`next_attempt_at` is null once a delivery is DISCARDED, whatever its row still holds."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session)
+        task = add_task(session, task_id="song-1", status="FAILURE")
+        add_delivery(session, suno_task_id=task, state="DISCARDED", discard_reason="410 Gone")
+
+    (delivery,) = json.loads(cli("show", "song-1", "--json").stdout)["deliveries"]
+
+    assert (delivery["state"], delivery["next_attempt_at"]) == ("DISCARDED", None)
+    assert "410 Gone" in cli("show", "song-1").stdout
+
+
+def test_a_person_reads_the_same(cli: Cli, sessions: Sessions) -> None:
+    """Without `--json` the transitions, the delivery and its attempt are tables."""
+    with sessions.begin() as session:
+        add_finished(session)
+
+    result = cli("show", "song-1")
+
+    assert result.exit_code == 0
+    words = [line.split() for line in result.stdout.splitlines()]
+    assert ["Suno", "task", "song-1"] in words
+    assert ["SUBMITTED", "SUCCESS", "2026-11-21", "12:00:00Z"] in words
+    assert ["msg_1", "PENDING", "1", "2026-11-21", "12:00:00Z", "-"] in words
+    assert ["1", "2026-11-21", "12:00:00Z", "dns_error", "12", "ms", "no", "such", "name"] in words
+
+
+def test_strangers_words_are_shown_literally(cli: Cli, sessions: Sessions) -> None:
+    """Escape sequences, direction marks and rich's markup come out as what they are, in text and in JSON."""
+    hostile = "[red]\x1b[2J\u202egnp\x9b1m[/red]"
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_task(
+            session, task_id="song-1", status="FAILURE", fail_reason=hostile, data='"\u202e\x7f\U000e0001"'
+        )
+
+    text, machine = cli("show", "song-1"), cli("show", "song-1", "--json")
+
+    assert "[red]\\x1b[2J\\u202egnp\\x9b1m[/red]" in text.stdout
+    assert '"\\u202e\\x7f\\U000e0001"' in text.stdout
+    assert json.loads(machine.stdout)["fail_reason"] == hostile
+    assert json.loads(machine.stdout)["data"] == "\u202e\x7f\U000e0001"
+    assert all(one.isprintable() or one == "\n" for one in text.stdout + machine.stdout)
+
+
+def test_an_unknown_task_is_a_failure(cli: Cli) -> None:
+    """No such Suno task: exit code 1 and one line."""
+    result = cli("show", "song-1", "--json")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: there is no Suno task song-1; `suno-worker enqueue` puts one under watch\n"
+    )
+
+
+def test_the_gateway_is_asked_for_only_when_it_matters(cli: Cli, sessions: Sessions) -> None:
+    """An id at two gateways needs `--gateway`: without it exit code 2 and their names."""
+    with sessions.begin() as session:
+        for name in ("hub", "other"):
+            add_gateway(session, name=name)
+            add_task(session, gateway=name, task_id="song-1")
+
+    several = cli("show", "song-1")
+    chosen = cli("show", "song-1", "--gateway", "Other", "--json")
+    elsewhere = cli("show", "song-1", "--gateway", "third")
+
+    assert (several.exit_code, several.stdout) == (2, "")
+    assert "Suno task song-1 is at several gateways: hub, other; name one with --gateway" in several.stderr
+    assert json.loads(chosen.stdout)["gateway"] == "other"
+    assert elsewhere.exit_code == 1
+    assert elsewhere.stderr == "Error: gateway third has no Suno task song-1; it is at: hub, other\n"

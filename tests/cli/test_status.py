@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import redis
+
+from tests.cli.conftest import Cli
+from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_origin, add_task
+from worker import dead_letters
+from worker.db import rejections
+from worker.db.session import Sessions
+
+EMPTY = {
+    "tasks": {"SUBMITTED": 0, "IN_PROGRESS": 0, "SUCCESS": 0, "FAILURE": 0},
+    "deliveries": {"PENDING": 0, "DELIVERED": 0, "DISCARDED": 0},
+    "oldest_due_poll_s": 0.0,
+    "oldest_due_delivery_s": 0.0,
+    "gateways": [],
+    "rejections": 0,
+    "dead_letters": None,
+}
+
+
+def test_json_of_an_empty_database_has_every_key(cli: Cli) -> None:
+    """Every status and state is there with 0; without a broker `dead_letters` is null."""
+    result = cli("status", "--json")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert json.loads(result.stdout) == EMPTY
+
+
+def test_json_counts_what_is_there(cli: Cli, sessions: Sessions, broker_url: str) -> None:
+    """Tasks, deliveries, rejections, dead letters and the gateways' health are counted over everything."""
+    with sessions.begin() as session:
+        add_gateway(session, cooling_until=NOW, last_error="HTTP 502", failures=1)
+        add_origin(session)
+        add_task(session, status="IN_PROGRESS", poll_batch_id=add_batch(session, next_poll_at=later()))
+        add_delivery(session, next_attempt_at=later())
+        add_delivery(session, state="DELIVERED")
+        rejections.add(session, source="celery:1", reason="task_id: missing", arguments="{}", now=NOW)
+    with redis.Redis.from_url(broker_url) as client:
+        dead_letters.add(client, queue="enqueue", reason="no id", message=b"x", now=NOW)
+
+    shown = json.loads(cli("status", "--json", env={"WORKER_BROKER_URL": broker_url}).stdout)
+
+    assert shown == {
+        "tasks": EMPTY["tasks"] | {"IN_PROGRESS": 1, "SUCCESS": 2},  # type: ignore[operator]
+        "deliveries": {"PENDING": 1, "DELIVERED": 1, "DISCARDED": 0},
+        "oldest_due_poll_s": 0.0,
+        "oldest_due_delivery_s": 0.0,
+        "gateways": [{"name": "hub", "cooling_until": "2026-11-21T12:00:00Z", "last_error": "HTTP 502"}],
+        "rejections": 1,
+        "dead_letters": 1,
+    }
+
+
+def test_lateness_is_that_of_the_oldest(cli: Cli, sessions: Sessions) -> None:
+    """What has been due for an hour shows as 3,600 s; deliveries that have ended do not count."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session)
+        for hours in (1, 0):
+            batch = add_batch(session, next_poll_at=later(hours=-hours))
+            add_task(session, poll_batch_id=batch)
+        add_delivery(session, state="DELIVERED", next_attempt_at=later(hours=-9))
+        add_delivery(session, next_attempt_at=later(hours=-2))
+
+    shown = json.loads(cli("status", "--json").stdout)
+
+    assert shown["oldest_due_poll_s"] == pytest.approx(3600, abs=60)
+    assert shown["oldest_due_delivery_s"] == pytest.approx(7200, abs=60)
+
+
+def test_a_gateway_with_work_and_no_settings_is_named(cli: Cli, sessions: Sessions) -> None:
+    """Suno tasks of a gateway that is not configured wait for ever: `status` says so."""
+    with sessions.begin() as session:
+        add_gateway(session, name="gone")
+        add_gateway(session, name="idle")
+        add_task(session, gateway="gone")
+
+    shown = json.loads(cli("status", "--json").stdout)["gateways"]
+
+    assert {one["name"]: one["last_error"] for one in shown} == {
+        "gone": "not configured here: 1 Suno tasks wait for it",
+        "idle": None,
+    }
+    assert "not configured here: 1 Suno tasks wait for it" in cli("status").stdout
+
+
+def test_a_dead_broker_hides_nothing_else(cli: Cli) -> None:
+    """With a broker that does not answer, `status` still counts; dead letters are unknown."""
+    env = {"WORKER_BROKER_URL": "redis://:hunter2@127.0.0.1:1/0"}
+
+    machine, person = cli("status", "--json", env=env), cli("status", env=env)
+
+    assert json.loads(machine.stdout) == EMPTY
+    assert "unknown: the broker does not answer" in person.stdout
+    assert (person.exit_code, person.stderr) == (0, "")
+    assert "hunter2" not in person.output + machine.output
+
+
+def later(*, hours: float = 1) -> datetime:
+    """Return a time that is `hours` from the real now: the database's clock cannot be frozen."""
+    return datetime.now(UTC) + timedelta(hours=hours)
