@@ -249,7 +249,7 @@ def test_the_log_line_has_all_facts_and_no_secret(bench: Bench, caplog: pytest.L
     delivery_id = bench.add(notify_hook="https://receiver.example/p4th?token=s3cret")
     with caplog.at_level("INFO"):
         bench.deliver()
-    (line,) = [record.getMessage() for record in caplog.records if record.name == "worker.dispatcher"]
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "worker.attempts"]
     assert line.startswith(f"delivery={delivery_id} task_id='task-")
     assert "attempt=1 origin=https://receiver.example:443 answer=200" in line
     assert line.endswith("verdict=delivered")

@@ -14,7 +14,8 @@ from worker.core.addresses import Allow
 from worker.db import gateways
 from worker.db.models import Delivery, PollBatch, Rejection, SunoTask, Transition
 from worker.db.session import Sessions, make_engine, make_sessions
-from worker.intake import Enqueued, Policy, Refused, Request, parse_request, put_under_watch, reject
+from worker.intake import Enqueued, put_under_watch, reject
+from worker.request import Policy, Refused, Request, parse_request
 
 HOOK = "https://receiver.example/hook?token=t"
 CORRECT_IT = "nothing was changed; `suno-worker resend TASK_ID --notify-hook URL` corrects a hook"

@@ -11,13 +11,14 @@ import pytest
 from sqlalchemy import func, select, update
 
 from tests.factory import HOOK, ORIGIN, add_batch, add_gateway, add_task
+from worker.batches import PolledGateway
 from worker.clients.gateway import GatewayTarget
 from worker.clients.portal import Portal
 from worker.core.lifecycle import Absent, Action, Limits, Observation, Seen, Status, Times, Unreadable
 from worker.core.wire import Bad, Fetch, Good, Reply, Trouble
 from worker.db.models import Delivery, Gateway, PollBatch, SunoTask, Transition
 from worker.db.session import Sessions
-from worker.poller import PolledGateway, Poller
+from worker.poller import Poller
 
 LIMITS = Limits(
     task_deadline=timedelta(days=1), missing_grace=timedelta(minutes=5), stuck_after=timedelta(minutes=10)

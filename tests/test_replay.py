@@ -11,8 +11,8 @@ from tests.factory import HOOK, NOW, add_batch, add_delivery, add_gateway, add_t
 from worker.core.addresses import Allow
 from worker.db.models import Delivery, Origin, SunoTask
 from worker.db.session import Sessions
-from worker.intake import Refused
 from worker.replay import AmbiguousError, NotWatchedError, Resent, What, resend
+from worker.request import Refused
 
 NEW = "https://new.example:8443/hook"
 

@@ -4,8 +4,9 @@ Python services that share the database put a task under watch in their own tran
 `worker.enqueue(session, task_id=…, action="MUSIC", notify_hook=…)`.
 """
 
-from worker.intake import Enqueued, Refused
+from worker.intake import Enqueued
 from worker.library import enqueue
+from worker.request import Refused
 from worker.version import __version__
 
 __all__ = ["Enqueued", "Refused", "__version__", "enqueue"]

@@ -16,25 +16,23 @@ import random
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, assert_never
+from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
+from worker.attempts import Posted, attempt_of, change_of, log_attempt, seen
 from worker.clients.endpoint import Post
 from worker.core.webhook import (
-    Answered,
     Delivered,
     Discarded,
-    Failed,
     PostOutcome,
     Retry,
     Verdict,
     encode_body,
     headers,
     judge,
-    origin_of,
 )
 from worker.db import deliveries
 from worker.db.clock import read_now
@@ -55,14 +53,6 @@ class Posts(Protocol):
 
     async def post(self, post: Post) -> PostOutcome:
         """Send `post` and return what came of it; raises nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
-    """What came of one POST."""
-
-    outcome: PostOutcome
-    duration: timedelta
 
 
 @dataclass(slots=True)
@@ -103,13 +93,7 @@ class Dispatcher:
         if not self._stream.run(stop=stop, ring_successor=ring_successor):
             return {"joined": True}
         counts, self._counts = self._counts, Counts()
-        return {
-            "attempts": counts.attempts,
-            "delivered": counts.delivered,
-            "retried": counts.retried,
-            "discarded": counts.discarded,
-            "late": counts.late,
-        }
+        return asdict(counts)
 
     def claim(self, *, free: int) -> Claimed[Lease]:
         """Take due deliveries, the longest due first."""
@@ -156,7 +140,7 @@ class Dispatcher:
             return
         for (lease, posted), verdict in zip(finished, verdicts, strict=True):
             self._count(verdict)
-            _log(lease, posted, verdict)
+            log_attempt(lease, posted, verdict)
 
     def _record_group(self, finished: Sequence[tuple[Lease, Posted]]) -> list[Verdict | None]:
         with self._sessions.begin() as session:
@@ -174,14 +158,14 @@ class Dispatcher:
                 on_time = row.state is State.PENDING and row.claims == lease.claims
                 if on_time or (isinstance(verdict, Delivered) and row.state is not State.DELIVERED):
                     changes.setdefault(type(verdict), []).append(
-                        _change(lease, row=row, verdict=verdict, now=now)
+                        change_of(lease, row=row, verdict=verdict, now=now)
                     )
                     applied: Verdict | None = verdict
                 else:
                     late = {"row_id": lease.id, "attempt_count": row.attempt_count + 1}
-                    changes.setdefault(type(None), []).append(late | _seen(row))
+                    changes.setdefault(type(None), []).append(late | seen(row))
                     applied = None
-                attempts.append(_attempt(lease, posted, applied=applied))
+                attempts.append(attempt_of(lease, posted, applied=applied))
                 verdicts.append(applied)
             for group in changes.values():
                 deliveries.write_if_state_seen(session, changes=group)
@@ -203,54 +187,3 @@ class Dispatcher:
         self._counts.retried += isinstance(verdict, Retry)
         self._counts.discarded += isinstance(verdict, Discarded)
         self._counts.late += verdict is None
-
-
-def _seen(row: Held) -> dict[str, Any]:
-    return {"state_seen": row.state.value, "claims_seen": row.claims}
-
-
-def _change(lease: Lease, *, row: Held, verdict: Verdict, now: datetime) -> dict[str, Any]:
-    """Return the delivery's new values; each verdict always names the same columns."""
-    change = _seen(row) | {"row_id": lease.id, "attempt_count": row.attempt_count + 1, "leased_until": None}
-    match verdict:
-        case Delivered():
-            end = {"delivered_at": now, "discarded_at": None, "discard_reason": None}
-            return change | {"state": State.DELIVERED.value} | end
-        case Retry(at=at):
-            return change | {"next_attempt_at": at}
-        case Discarded(reason=reason):
-            return change | {"state": State.DISCARDED.value, "discarded_at": now, "discard_reason": reason}
-        case _:
-            assert_never(verdict)
-
-
-def _attempt(lease: Lease, posted: Posted, *, applied: Verdict | None) -> dict[str, Any]:
-    match posted.outcome:
-        case Answered(status_code=status_code, excerpt=excerpt):
-            outcome: dict[str, Any] = {"status_code": status_code, "error": None, "detail": excerpt}
-        case Failed(error=error, detail=detail):
-            outcome = {"status_code": None, "error": error.value, "detail": detail}
-        case _:
-            assert_never(posted.outcome)
-    return outcome | {
-        "delivery_id": lease.id,
-        "number": lease.claims,
-        "at": lease.claimed_at,
-        "duration_ms": round(posted.duration.total_seconds() * 1000),
-        "next_attempt_at": applied.at if isinstance(applied, Retry) else None,
-    }
-
-
-def _log(lease: Lease, posted: Posted, verdict: Verdict | None) -> None:
-    """Log the attempt in one line; the hook's path and query may hold a secret and stay out."""
-    answer = posted.outcome
-    logger.info(
-        "delivery=%s task_id=%s attempt=%d origin=%s answer=%s duration_ms=%d verdict=%s",
-        lease.id,
-        ascii(lease.result.task_id),
-        lease.claims,
-        origin_of(lease.result.notify_hook),
-        answer.status_code if isinstance(answer, Answered) else answer.error.value,
-        round(posted.duration.total_seconds() * 1000),
-        "late" if verdict is None else type(verdict).__name__.lower(),
-    )

@@ -15,42 +15,17 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy.orm import Session
 
-from worker.core.addresses import Allow
-from worker.core.hooks import BadHook, check_notify_hook
 from worker.core.lifecycle import Action, Status
 from worker.core.schedule import first_poll_delay
 from worker.db import gateways, poll_batches, rejections, suno_tasks
 from worker.db.clock import read_now
 from worker.db.suno_tasks import Existing
-
-LONGEST_TASK_ID = 191  # characters: the widest id column of the gateway family
-DEFAULT_GATEWAY = "default"
-ARGUMENTS = ("task_id", "action", "notify_hook", "gateway")
-
-
-class Refused(ValueError):
-    """A request that cannot be taken: `field` names the argument, `reason` its problem and what to do."""
-
-    def __init__(self, *, field: str, reason: str) -> None:
-        """Make the one-line text `field: reason`."""
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-        self.reason = reason
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What a sender asks: watch `task_id` at `gateway` and POST its result to `notify_hook`, if any."""
-
-    task_id: str
-    action: str
-    notify_hook: str | None = None
-    gateway: str | None = None
+from worker.request import Checked, Policy, Refused, Request, check, printable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,37 +38,6 @@ class Enqueued:
     status: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Policy:
-    """What this installation accepts: gateway names with their batch sizes, and exceptions for hooks."""
-
-    batch_sizes: Mapping[str, int]
-    allow: Allow
-    first_poll_delay: timedelta
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Checked:
-    task_id: str
-    action: Action
-    notify_hook: str | None
-    gateway: str
-
-
-def parse_request(arguments: Mapping[str, object]) -> Request:
-    """Return the request in keyword arguments from outside; raise `Refused` when they are none."""
-    for name in arguments:
-        if name not in ARGUMENTS:
-            raise Refused(field=printable(name), reason=f"unknown argument; known are {', '.join(ARGUMENTS)}")
-    for name in ("task_id", "action"):
-        if arguments.get(name) is None:
-            raise Refused(field=name, reason="missing; it is required")
-    for name, value in arguments.items():
-        if value is not None and not isinstance(value, str):
-            raise Refused(field=name, reason=f"must be a string, not {type(value).__name__}")
-    return Request(**{name: value for name, value in arguments.items() if isinstance(value, str)})
-
-
 def put_under_watch(
     session: Session, *, requests: Sequence[Request], policy: Policy
 ) -> list[Enqueued | Refused]:
@@ -103,9 +47,9 @@ def put_under_watch(
     transaction.
     """
     checked = [_check_or_refuse(request, policy=policy) for request in requests]
-    groups: dict[tuple[str, Action], dict[str, _Checked]] = {}
+    groups: dict[tuple[str, Action], dict[str, Checked]] = {}
     for one in checked:
-        if isinstance(one, _Checked):
+        if isinstance(one, Checked):
             groups.setdefault((one.gateway, one.action), {}).setdefault(one.task_id, one)
     created: set[tuple[str, str]] = set()
     if groups:
@@ -130,76 +74,15 @@ def reject(session: Session, *, source: str, reason: str, arguments: object) -> 
     )
 
 
-def printable(text: str) -> str:
-    """Return `text` with all that is not printable spelled as escapes, fit for a log and a table."""
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
-
-
 def _without_nul(text: str) -> str:
     return text.replace("\0", "\\u0000")  # PostgreSQL stores every character but this one
 
 
-def _check_or_refuse(request: Request, *, policy: Policy) -> _Checked | Refused:
+def _check_or_refuse(request: Request, *, policy: Policy) -> Checked | Refused:
     try:
-        return _check(request, policy=policy)
+        return check(request, policy=policy)
     except Refused as refusal:
         return refusal
-
-
-def _check(request: Request, *, policy: Policy) -> _Checked:
-    return _Checked(
-        task_id=_check_task_id(request.task_id),
-        action=_check_action(request.action),
-        notify_hook=_check_hook(request.notify_hook, allow=policy.allow),
-        gateway=_check_gateway(request.gateway, names=sorted(policy.batch_sizes)),
-    )
-
-
-def _check_task_id(task_id: str) -> str:
-    if not task_id:
-        raise Refused(field="task_id", reason="is empty; pass the id that the gateway's submit answered")
-    if len(task_id) > LONGEST_TASK_ID:
-        raise Refused(
-            field="task_id", reason=f"has {len(task_id)} characters; at most {LONGEST_TASK_ID} are allowed"
-        )
-    if not task_id.isprintable():
-        raise Refused(
-            field="task_id", reason=f"{task_id!a} holds a character that is not printable; remove it"
-        )
-    return task_id
-
-
-def _check_action(action: str) -> Action:
-    try:
-        return Action(action.upper())
-    except ValueError:
-        known = " or ".join(Action)
-        raise Refused(field="action", reason=f"{action[:40]!a} is unknown; use {known}") from None
-
-
-def _check_hook(notify_hook: str | None, *, allow: Allow) -> str | None:
-    if notify_hook is None:
-        return None
-    try:
-        return check_notify_hook(notify_hook, allow=allow)
-    except BadHook as error:
-        raise Refused(field="notify_hook", reason=str(error)) from None
-
-
-def _check_gateway(gateway: str | None, *, names: Sequence[str]) -> str:
-    if not names:
-        reason = "no gateway is configured; set WORKER_GATEWAYS__<NAME>__BASE_URL and …__API_KEY"
-        raise Refused(field="gateway", reason=reason)
-    if gateway is None:
-        gateway = names[0] if len(names) == 1 else DEFAULT_GATEWAY
-        if gateway not in names:
-            raise Refused(
-                field="gateway", reason=f"missing, and several are configured; name one of {', '.join(names)}"
-            )
-    if gateway not in names:
-        known = ", ".join(names)
-        raise Refused(field="gateway", reason=f"{gateway[:64]!a} is not configured; name one of {known}")
-    return gateway
 
 
 def _add_missing(
@@ -207,7 +90,7 @@ def _add_missing(
     *,
     gateway: str,
     action: Action,
-    wanted: Mapping[str, _Checked],
+    wanted: Mapping[str, Checked],
     policy: Policy,
     now: datetime,
 ) -> list[str]:
@@ -223,7 +106,7 @@ def _add_missing(
     return added
 
 
-def _add_batch(session: Session, *, tasks: Sequence[_Checked], due: datetime, now: datetime) -> Iterable[str]:
+def _add_batch(session: Session, *, tasks: Sequence[Checked], due: datetime, now: datetime) -> Iterable[str]:
     gateway, action = tasks[0].gateway, tasks[0].action
     batch_id = poll_batches.add(session, gateway=gateway, action=action, next_poll_at=due, youngest_at=now)
     rows: list[dict[str, Any]] = [
@@ -247,12 +130,12 @@ def _add_batch(session: Session, *, tasks: Sequence[_Checked], due: datetime, no
 
 
 def _outcomes(
-    session: Session, *, checked: Sequence[_Checked | Refused], created: set[tuple[str, str]]
+    session: Session, *, checked: Sequence[Checked | Refused], created: set[tuple[str, str]]
 ) -> list[Enqueued | Refused]:
     """Compare what was asked with what is there now; the first to ask for a new task is its creator."""
     by_gateway: dict[str, set[str]] = {}
     for one in checked:
-        if isinstance(one, _Checked):
+        if isinstance(one, Checked):
             by_gateway.setdefault(one.gateway, set()).add(one.task_id)
     there = {name: suno_tasks.find(session, gateway=name, task_ids=ids) for name, ids in by_gateway.items()}
     outcomes: list[Enqueued | Refused] = []
@@ -267,7 +150,7 @@ def _outcomes(
     return outcomes
 
 
-def _outcome(wanted: _Checked, *, existing: Existing, created: bool) -> Enqueued | Refused:
+def _outcome(wanted: Checked, *, existing: Existing, created: bool) -> Enqueued | Refused:
     already = f"{wanted.task_id!a} is already watched at gateway {wanted.gateway!r}"
     if existing.action != wanted.action:
         return Refused(field="action", reason=f"{already} with action {existing.action}; nothing was changed")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from sqlalchemy.orm import Session
 
 from worker.db import gateways
-from worker.intake import Enqueued, Policy, Refused, parse_request, put_under_watch
+from worker.intake import Enqueued, put_under_watch
+from worker.request import Policy, Refused, parse_request
 from worker.settings import Settings, load_intake_settings
 
 

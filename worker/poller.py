@@ -15,40 +15,28 @@ import logging
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from worker.batches import LEASE_MARGIN, ClaimedBatch, PolledGateway, claim_batches
 from worker.clients.gateway import GatewayTarget
 from worker.core.lifecycle import TERMINAL, Action, Limits, Status, Step, Unanswered, advance
-from worker.core.schedule import cooldown, next_poll_wait
-from worker.core.webhook import origin_of
+from worker.core.schedule import next_poll_wait
 from worker.core.wire import Bad, Good, Reply
-from worker.db import deliveries, gateways, poll_batches, suno_tasks
+from worker.db import poll_batches
 from worker.db.clock import read_now
-from worker.db.identity import new_delivery_id
 from worker.db.persist import describe, is_passing, persist
-from worker.db.poll_batches import Lease
 from worker.db.session import Sessions
 from worker.db.suno_tasks import Watched
+from worker.health import record_reply
+from worker.outbox import write_steps
 from worker.stream import Claimed, Stream, Submit
 
-LEASE_MARGIN = timedelta(seconds=45)  # beyond the call's own deadline: time to record
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolledGateway:
-    """A gateway as the poller needs it: where to ask, and how much at once over all workers."""
-
-    target: GatewayTarget
-    batch_size: int
-    concurrency: int
-    cooldown: timedelta
 
 
 class Fetches(Protocol):
@@ -58,14 +46,6 @@ class Fetches(Protocol):
         self, target: GatewayTarget, *, action: Action, task_ids: Sequence[str]
     ) -> AsyncIterator[tuple[tuple[str, ...], Reply]]:
         """Ask about `task_ids`; yield each answer with the ids it was asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClaimedBatch:
-    """A poll batch under lease with its tasks."""
-
-    lease: Lease
-    tasks: Mapping[str, Watched]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,13 +99,7 @@ class Poller:
         if not self._stream.run(stop=stop, ring_successor=ring_successor):
             return {"joined": True}
         counts, self._counts = self._counts, Counts()
-        return {
-            "polled": counts.polled,
-            "transitions": counts.transitions,
-            "finished": counts.finished,
-            "troubles": counts.troubles,
-            "lost": counts.lost,
-        }
+        return asdict(counts)
 
     def claim(self, *, free: int) -> Claimed[ClaimedBatch]:
         """Take due batches of the gateways in rotation, within each one's limit over all workers."""
@@ -138,7 +112,8 @@ class Poller:
                 return Claimed(items=taken, more=True)
             name = names[(self._rotation + offset) % len(names)]
             try:
-                claimed = self._claim_of(name, free=free - len(taken))
+                with self._sessions.begin() as session:
+                    claimed = claim_batches(session, gateway=self._polled[name], free=free - len(taken))
             except DBAPIError as error:
                 if not is_passing(error):
                     raise
@@ -147,32 +122,6 @@ class Poller:
             taken += claimed.items
             more = more or claimed.more
         return Claimed(items=taken, more=more)
-
-    def _claim_of(self, name: str, *, free: int) -> Claimed[ClaimedBatch]:
-        gateway = self._polled[name]
-        with self._sessions.begin() as session:
-            health = gateways.lock(session, name=name)
-            now = read_now(session)
-            if health is None or (health.cooling_until is not None and health.cooling_until > now):
-                return Claimed(items=[], more=False)
-            in_flight = poll_batches.live_leases(session, gateway=name, now=now)
-            # A gateway that failed last is asked once; a good answer opens it for all.
-            capacity = 1 if health.failures else gateway.concurrency
-            limit = min(capacity - in_flight, free)
-            if limit <= 0:
-                return Claimed(items=[], more=poll_batches.any_due(session, gateway=name, now=now))
-            lease = gateway.target.timeout + LEASE_MARGIN
-            leases = poll_batches.claim(session, gateway=name, limit=limit, lease=lease, now=now)
-            tasks = (
-                suno_tasks.of_batches(session, batch_ids=[lease.batch_id for lease in leases])
-                if leases
-                else {}
-            )
-        items = [
-            ClaimedBatch(lease=lease, tasks={task.task_id: task for task in tasks[lease.batch_id]})
-            for lease in leases
-        ]
-        return Claimed(items=items, more=len(leases) == limit)
 
     async def call(self, item: ClaimedBatch) -> AsyncIterator[Polled]:
         """Ask the gateway, in requests of at most its batch size; stop at the first bad answer."""
@@ -218,8 +167,9 @@ class Poller:
                 logger.info("poll batch %s: an answer came after its lease", batch.lease.batch_id)
                 return 0
             steps = self._decide(batch, polled, now=now)
-            owed = _write(session, steps=steps, now=now)
-            self._record_health(session, batch=batch, reply=polled.reply, now=now)
+            owed = write_steps(session, steps=steps, now=now)
+            name = batch.lease.gateway
+            record_reply(session, name=name, reply=polled.reply, base=self._polled[name].cooldown, now=now)
             if polled.last:
                 poll_batches.delete_empty(session, batch_id=batch.lease.batch_id)
         self._count(polled, steps)
@@ -249,54 +199,11 @@ class Poller:
         next_poll_at = now if isinstance(polled.reply, Bad) else now + wait
         return poll_batches.release_lease_seen(session, lease=lease, next_poll_at=next_poll_at, now=now)
 
-    def _record_health(self, session: Session, *, batch: ClaimedBatch, reply: Reply, now: datetime) -> None:
-        name = batch.lease.gateway
-        if isinstance(reply, Good):
-            gateways.record_health(session, name=name)
-            return
-        health = gateways.lock(session, name=name)
-        wait = cooldown(
-            trouble=reply.trouble,
-            failures=1 if health is None else health.failures + 1,
-            base=self._polled[name].cooldown,
-            retry_after=reply.retry_after,
-            jitter=random.random(),  # noqa: S311 - spreads load
-        )
-        gateways.record_trouble(session, name=name, message=reply.message, cooling_until=now + wait, now=now)
-
     def _count(self, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:
         self._counts.polled += len(polled.task_ids)
         self._counts.troubles += isinstance(polled.reply, Bad)
         self._counts.transitions += sum(step.transition is not None for _, step in steps)
         self._counts.finished += sum(step.known.status in TERMINAL for _, step in steps)
-
-
-def _write(session: Session, *, steps: Sequence[tuple[Watched, Step]], now: datetime) -> int:
-    """Write the steps whose tasks still stand where they were seen; return how many deliveries they owe."""
-    if not steps:
-        return 0
-    held = suno_tasks.hold(session, ids=[watched.id for watched, _ in steps])
-    valid = [
-        (watched, step)
-        for watched, step in steps
-        if watched.id in held and held[watched.id].status == watched.known.status
-    ]
-    suno_tasks.write_if_status_seen(session, steps=valid, now=now)
-    moved = [
-        (watched.id, step.transition[0].value, step.transition[1].value)
-        for watched, step in valid
-        if step.transition is not None
-    ]
-    suno_tasks.add_transitions(session, rows=moved, now=now)
-    owed = [
-        deliveries.Owed(
-            id=new_delivery_id(now=now), suno_task_id=watched.id, notify_hook=hook, origin=origin_of(hook)
-        )
-        for watched, step in valid
-        if step.known.status in TERMINAL and (hook := held[watched.id].notify_hook) is not None
-    ]
-    deliveries.add(session, owed=owed, now=now)
-    return len(owed)
 
 
 def _log(batch: ClaimedBatch, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:

@@ -22,7 +22,7 @@ from worker.db import deliveries
 from worker.db.clock import read_now
 from worker.db.identity import new_delivery_id
 from worker.db.models import Delivery, SunoTask
-from worker.intake import Refused
+from worker.request import Refused
 
 
 class What(StrEnum):

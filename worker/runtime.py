@@ -11,15 +11,16 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
+from worker.batches import PolledGateway
 from worker.clients.gateway import GatewayTarget
 from worker.clients.pool import Clients, clients, close_clients
 from worker.core.lifecycle import Limits
 from worker.db import gateways
 from worker.db.session import Sessions, make_engine, make_sessions
 from worker.dispatcher import Dispatcher
-from worker.intake import Policy
 from worker.library import policy_of
-from worker.poller import PolledGateway, Poller
+from worker.poller import Poller
+from worker.request import Policy
 from worker.settings import Settings
 from worker.settings.gateway import Gateway
 

@@ -29,6 +29,7 @@ from worker.db.session import make_engine
 from worker.intake import Enqueued, put_under_watch, reject
 from worker.prune import prune as prune_past_retention
 from worker.request import Policy, Refused, parse_request
+from worker.rings import Rings
 from worker.runtime import Runtime
 
 FIRST_PAUSE_S = 0.5
@@ -45,12 +46,7 @@ class EnqueueRefused(ValueError):
     """`suno.enqueue` refused its arguments. One plain string, so that any client can build it again."""
 
 
-def ring(task: Task[..., Any]) -> None:
-    """Publish a doorbell. One that fails is no trouble: Beat's next tick makes up for it."""
-    try:
-        task.apply_async(retry=False, expires=RING_EXPIRES_S)
-    except Exception as error:  # noqa: BLE001  # whatever it was: a ring may be lost
-        logger.debug("%s was not rung: %s", task.name, error)
+rings = Rings(expires_s=RING_EXPIRES_S)
 
 
 class Doorbell(Task[..., Any]):
@@ -93,14 +89,16 @@ def enqueue(self: Task[..., Any], /, *positional: object, **arguments: object) -
 @app.task(name="suno.poll", base=Doorbell)
 def poll(*_: object, **__: object) -> dict[str, Any]:
     """Ask the gateways about all that is due."""
-    return _unless_away(lambda opened: opened.poller.run(stop=stopping, ring_successor=lambda: ring(poll)))
+    return _unless_away(
+        lambda opened: opened.poller.run(stop=stopping, ring_successor=lambda: rings.ring(poll))
+    )
 
 
 @app.task(name="suno.deliver", base=Doorbell)
 def deliver(*_: object, **__: object) -> dict[str, Any]:
     """POST all results that are due."""
     return _unless_away(
-        lambda opened: opened.dispatcher.run(stop=stopping, ring_successor=lambda: ring(deliver)),
+        lambda opened: opened.dispatcher.run(stop=stopping, ring_successor=lambda: rings.ring(deliver)),
     )
 
 
@@ -161,7 +159,7 @@ def runtime() -> Runtime:
     global _runtime  # noqa: PLW0603  # one per process is what this is for
     with _lock:
         if _runtime is None:
-            _runtime = Runtime.open(settings(), ring_deliver=lambda: ring(deliver))
+            _runtime = Runtime.open(settings(), ring_deliver=lambda: rings.ring(deliver))
         return _runtime
 
 

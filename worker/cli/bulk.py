@@ -18,7 +18,8 @@ from worker.cli.failures import explain_database
 from worker.cli.lines import Line, read_lines
 from worker.cli.terminal import console, one_line
 from worker.db.session import Sessions
-from worker.intake import Enqueued, Policy, Refused, Request, put_under_watch
+from worker.intake import Enqueued, put_under_watch
+from worker.request import Policy, Refused, Request
 
 LINES_PER_TRANSACTION = 100
 

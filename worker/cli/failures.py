@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from worker.cli.connections import MIGRATE, database_place
 from worker.cli.terminal import one_line, printable
-from worker.intake import Refused
+from worker.request import Refused
 from worker.settings import SettingsError, load_settings
 
 # SQLSTATE of PostgreSQL: undefined table, undefined column.

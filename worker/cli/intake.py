@@ -15,10 +15,11 @@ from worker.cli.terminal import examples, printable
 from worker.core.lifecycle import Action
 from worker.db import gateways
 from worker.db.session import Sessions, reading
-from worker.intake import Enqueued, Policy, Refused, Request, put_under_watch
+from worker.intake import Enqueued, put_under_watch
 from worker.library import policy_of
 from worker.replay import What
 from worker.replay import resend as send_again
+from worker.request import Policy, Refused, Request
 from worker.settings import Settings, load_settings
 
 

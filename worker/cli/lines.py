@@ -13,7 +13,7 @@ from typing import BinaryIO
 import msgspec
 
 from worker.cli.terminal import one_line
-from worker.intake import Refused, Request, parse_request
+from worker.request import Refused, Request, parse_request
 
 LONGEST_LINE = 64 * 1024
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

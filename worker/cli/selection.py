@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from worker.cli.terminal import printable
 from worker.db.history import find_gateways
-from worker.intake import LONGEST_TASK_ID
+from worker.request import LONGEST_TASK_ID
 
 
 class TaskId(click.ParamType[str]):

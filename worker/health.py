@@ -1,0 +1,33 @@
+"""What an answer says of the gateway that gave it.
+
+Trouble is the gateway's, never its tasks'; after a bad answer nobody asks it until its cool-down is over,
+then one batch probes it, and a good answer opens it for all. All of it is in SQL, so every worker keeps to
+it.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from worker.core.schedule import cooldown
+from worker.core.wire import Good, Reply
+from worker.db import gateways
+
+
+def record_reply(session: Session, *, name: str, reply: Reply, base: timedelta, now: datetime) -> None:
+    """Note whether the gateway is well; `base` is the first cool-down, which doubles with each bad answer."""
+    if isinstance(reply, Good):
+        gateways.record_health(session, name=name)
+        return
+    health = gateways.lock(session, name=name)
+    wait = cooldown(
+        trouble=reply.trouble,
+        failures=1 if health is None else health.failures + 1,
+        base=base,
+        retry_after=reply.retry_after,
+        jitter=random.random(),  # noqa: S311 - spreads load
+    )
+    gateways.record_trouble(session, name=name, message=reply.message, cooling_until=now + wait, now=now)
