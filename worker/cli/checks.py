@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 
 import click
@@ -57,8 +58,8 @@ def _findings() -> Iterator[Finding]:
         return
     yield _settings_finding(settings)
     probes = [
-        Probe(lines=("database", "migrations", "clock"), look=lambda: database_findings(settings)),
-        Probe(lines=("broker", "messages"), look=lambda: broker_findings(settings)),
+        Probe(lines=("database", "migrations", "clock"), look=partial(database_findings, settings)),
+        Probe(lines=("broker", "messages"), look=partial(broker_findings, settings)),
         *(
             Probe(lines=(f"gateway {name}",), look=lambda one=gateway: gateway_findings(one))  # type: ignore[misc]
             for name, gateway in sorted(settings.gateways.items())
@@ -100,7 +101,7 @@ def _finish(probe: Probe, *, future: Future[list[Finding]], within_s: float) -> 
     try:
         findings = future.result(timeout=within_s)
     except TimeoutError:
-        findings = [Finding(line=probe.lines[0], is_ok=False, text=f"no answer within {DEADLINE_S:.0f} s")]
+        findings = [Finding(line=probe.lines[0], is_ok=False, text=f"no answer within {DEADLINE_S:g} s")]
     except click.ClickException as error:
         findings = [Finding(line=probe.lines[0], is_ok=False, text=error.format_message())]
     except Exception as error:

@@ -126,10 +126,10 @@ def _advice(trouble: Trouble, *, prefix: str) -> str:
 
 def _migrations(*, missing: list[str], newer: list[str]) -> Finding:
     text = "up to date"
-    if missing:
-        text = f"{len(missing)} not applied: {MIGRATE}"
-    elif newer:
+    if newer:
         text = "the database was migrated by a newer version: install that one here"
+    elif missing:
+        text = f"{len(missing)} not applied: {MIGRATE}"
     return Finding(line="migrations", is_ok=not missing and not newer, text=text)
 
 
