@@ -6,8 +6,9 @@ Built with the first task that needs it and never at import, so that importing t
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
@@ -36,25 +37,31 @@ class Runtime:
     policy: Policy
     poller: Poller
     dispatcher: Dispatcher
+    knows_gateways: threading.Event = field(default_factory=threading.Event)
 
     @classmethod
     def open(cls, settings: Settings, *, ring_deliver: Callable[[], None]) -> Runtime:
-        """Build all parts and make the configured gateways known; a database error passes."""
+        """Build all parts; the database is not asked yet."""
         engine = make_engine(settings.database_url)
         sessions = make_sessions(engine)
-        policy = policy_of(settings)
-        with sessions.begin() as session:
-            gateways.remember(session, batch_sizes=policy.batch_sizes)
         if not (settings.webhook_secret or any(one.webhook_secret for one in settings.gateways.values())):
             logger.warning("WORKER_WEBHOOK_SECRET is not set: webhooks are sent unsigned")
         pair = clients(allow=settings.webhook_allow, webhook_timeout=settings.webhook_timeout)
         return cls(
             engine=engine,
             sessions=sessions,
-            policy=policy,
+            policy=policy_of(settings),
             poller=_poller(settings, sessions=sessions, pair=pair, ring_deliver=ring_deliver),
             dispatcher=_dispatcher(settings, sessions=sessions, pair=pair),
         )
+
+    def make_gateways_known(self) -> None:
+        """Give each configured gateway its row, once; until then nothing of it is claimed."""
+        if self.knows_gateways.is_set():
+            return
+        with self.sessions.begin() as session:
+            gateways.remember(session, batch_sizes=self.policy.batch_sizes)
+        self.knows_gateways.set()
 
     def close(self) -> None:
         """Close every connection; what is in flight is cut, its lease ends by itself."""

@@ -142,7 +142,9 @@ def _take(
 def _unless_away(step: Callable[[Runtime], Mapping[str, Any]]) -> dict[str, Any]:
     """Take the step; a database that is away is one line, and the next tick tries again."""
     try:
-        return dict(step(runtime()))
+        opened = runtime()
+        opened.make_gateways_known()
+        return dict(step(opened))
     except SQLAlchemyError as error:
         if not is_passing(error):
             raise
@@ -155,7 +157,7 @@ _runtime: Runtime | None = None
 
 
 def runtime() -> Runtime:
-    """Return the process's runtime, opened now if there is none; a database error passes."""
+    """Return the process's runtime, opened now if there is none."""
     global _runtime  # noqa: PLW0603  # one per process is what this is for
     with _lock:
         if _runtime is None:
