@@ -55,6 +55,7 @@ class Peer:
     port: int
     accepts: int = 0
     requests: list[bytes] = field(default_factory=list)
+    accepted: asyncio.Event = field(default_factory=asyncio.Event)
     ended: asyncio.Event = field(default_factory=asyncio.Event)  # a script is over, cut off by us or not
 
 
@@ -67,6 +68,7 @@ async def listen(
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer.accepts += 1
+        peer.accepted.set()
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)

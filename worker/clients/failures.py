@@ -69,7 +69,8 @@ def _explain(error: BaseException) -> tuple[PostError, str]:
         case ssl.SSLCertVerificationError():
             return PostError.TLS, f"the certificate is not accepted: {_printable(error.verify_message)}"
         case ssl.SSLError():
-            return PostError.TLS, f"no TLS connection: {_printable(error.reason or 'unknown reason')}"
+            reason = getattr(error, "reason", None) or "unknown reason"  # only OpenSSL's own errors have one
+            return PostError.TLS, f"no TLS connection: {_printable(reason)}"
         case OSError() if error.errno in _BY_ERRNO:
             return _BY_ERRNO[error.errno]
     for kind, word, detail in _BY_CLASS:

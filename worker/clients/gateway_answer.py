@@ -62,6 +62,7 @@ def _retry_after(headers: httpx.Headers) -> timedelta | None:
     """Read Retry-After; a date in it is held against the gateway's own clock, which `Date` tells."""
     try:
         now = parsedate_to_datetime(headers.get("date", ""))
-    except ValueError:
+    except (ValueError, OverflowError):
         now = datetime.max.replace(tzinfo=UTC)  # no clock: any date is past, seconds still count
+    now = now if now.tzinfo else now.replace(tzinfo=UTC)  # "-0000" is how some write UTC
     return parse_retry_after(headers.get("retry-after"), now=now)
