@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from standardwebhooks import Webhook
 
 from worker.cli.sandbox import sandbox
+from worker.core.wire import Fetch
 from worker.sandbox.hosting import hosted
 from worker.settings import load_settings
 
@@ -59,16 +61,15 @@ def test_the_gateway_says_how_a_worker_uses_it() -> None:
         url = gateway.read_until(r"^Simulated gateway at (http://\S+);")[1]
         gateway.read_until("^Look")
         exports = [line.partition("export ")[2].split("=", 1) for line in gateway.lines if "export " in line]
-        settings = load_settings({name: value for name, value in exports})
+        settings = load_settings(dict(exports))
         refused = httpx.post(f"{url}/rixapi/suno/fetch", json={"ids": ["a", "b"], "action": "MUSIC"})
         line = gateway.read_until("POST")
 
-    assert {name: one.base_url for name, one in settings.gateways.items()} == {
-        "openai_hub": f"{url}/openai-hub",
-        "rixapi": f"{url}/rixapi",
-        "nengyongai": f"{url}/nengyongai",
+    assert {name: (one.base_url, one.fetch) for name, one in settings.gateways.items()} == {
+        "openai_hub": (f"{url}/openai-hub", Fetch.BATCH),
+        "rixapi": (f"{url}/rixapi", Fetch.BATCH),
+        "nengyongai": (f"{url}/nengyongai", Fetch.SINGLE),
     }
-    assert [one.fetch for one in settings.gateways.values()] == ["batch", "batch", "single"]
     assert refused.status_code == 401
     assert re.fullmatch(r"\d\d:\d\d:\d\d POST /rixapi/suno/fetch 2 ids MUSIC → 401", line.string)
 
@@ -81,7 +82,7 @@ def test_the_gateway_keeps_the_given_time() -> None:
         task = httpx.get(f"{url}/suno/fetch/{task_id}").json()["data"]
         httpx.post(f"{url}/sandbox/faults", json={"kind": "drop"})
         with pytest.raises(httpx.RemoteProtocolError):
-            httpx.get(f"{url}/suno/fetch/x\x1b")
+            httpx.get(f"{url}/suno/fetch/x%1B")
         line = gateway.read_until(r"\(drop\)$")
 
     assert task["status"] == "SUCCESS"
@@ -89,7 +90,7 @@ def test_the_gateway_keeps_the_given_time() -> None:
 
 
 def test_the_receiver_verifies_and_tells() -> None:
-    """A good webhook, its repetition and a forged one each have their line; the given secret is not printed."""
+    """A good webhook, its repetition and a forged one have their lines; the given secret is not printed."""
     now = datetime.now(UTC)
     headers = {
         "webhook-id": "msg_1",
@@ -125,7 +126,7 @@ def test_the_receiver_makes_a_secret_when_it_has_none() -> None:
     settings = load_settings(exports)
 
     assert len(settings.webhook_secret) == 1
-    assert settings.webhook_allow.permits_host("127.0.0.1")
+    assert settings.webhook_allow.permits_address(ip_address("127.0.0.1"))
 
 
 def test_a_taken_port_is_one_line() -> None:
