@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy import Engine, create_engine, inspect, select, text
+
+from tests.cli.conftest import HUB, Cli
+from worker.db.migrate import downgrade, pending
+from worker.db.models import Gateway
+from worker.db.session import Sessions
+
+
+def test_a_file_is_made_and_filled(bare_cli: Cli, folder: Path) -> None:
+    """With nothing configured, `migrate` makes `worker.db` here; a second run finds nothing to do."""
+    first, second = bare_cli("migrate"), bare_cli("migrate")
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stdout.startswith(f"SQLite file {folder}/worker.db: applied ")
+    assert second.stdout == f"SQLite file {folder}/worker.db: nothing to do\n"
+    assert bare_cli("status").exit_code == 0
+
+
+def test_an_empty_database_gets_its_tables(cli: Cli, engine: Engine) -> None:
+    """`migrate` applies what is missing on either database."""
+    downgrade(engine, revision="base")
+
+    result = cli("migrate")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert pending(engine) == []
+    assert "suno_tasks" in inspect(engine).get_table_names()
+
+
+def test_the_configured_gateways_are_noted(cli: Cli, sessions: Sessions) -> None:
+    """`migrate` makes the gateways known to senders that only share the database."""
+    env = {"WORKER_GATEWAYS__HUB__BATCH_SIZE": "7"} | {
+        name.replace("HUB", "OTHER"): value for name, value in HUB.items()
+    }
+
+    cli("migrate", env=env)
+
+    with sessions() as session:
+        assert dict(session.execute(select(Gateway.name, Gateway.batch_size)).all()) == {
+            "hub": 7,
+            "other": 100,
+        }
+
+
+def test_a_newer_database_is_left_alone(cli: Cli, engine: Engine) -> None:
+    """A revision that this version does not know ends with exit code 1, and nothing is changed."""
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+    result = cli("migrate")
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: the database was migrated by a newer version (9999): install that one here\n"
+    )
+    with engine.connect() as connection:
+        assert connection.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+
+
+def test_only_migrate_makes_a_file(bare_cli: Cli, folder: Path) -> None:
+    """A verb that finds no SQLite file says so and leaves none behind."""
+    for arguments in (["status"], ["show", "x"], ["enqueue", "x", "--action", "MUSIC"], ["rejections"]):
+        result = bare_cli(*arguments)
+
+        assert result.exit_code == 1
+        assert result.stderr == (
+            f"Error: there is no database at {folder}/worker.db: "
+            "run `suno-worker migrate` (or `suno-worker up`, which migrates first)\n"
+        )
+    assert list(folder.iterdir()) == []
+
+
+def test_a_file_without_tables_says_migrate(bare_cli: Cli, folder: Path) -> None:
+    """An SQLite file that was never migrated names the verb that does it."""
+    create_engine(f"sqlite:///{folder}/worker.db").connect().close()
+    (folder / "worker.db").touch()
+
+    result = bare_cli("status")
+
+    assert result.exit_code == 1
+    assert "no such table" in result.stderr
+    assert result.stderr.endswith("run `suno-worker migrate` (or `suno-worker up`, which migrates first)\n")
