@@ -216,7 +216,9 @@ SIGHTS = [
         status=Status.FAILURE,
         word="FAILURE",
         progress=100,
-        fail_reason="获取渠道信息失败\N{FULLWIDTH COMMA}请联系管理员\N{FULLWIDTH COMMA}渠道ID\N{FULLWIDTH COLON}3",
+        fail_reason=(
+            "获取渠道信息失败\N{FULLWIDTH COMMA}请联系管理员\N{FULLWIDTH COMMA}渠道ID\N{FULLWIDTH COLON}3"
+        ),
         times=at(1783400001, 1783400012, 0),
         data=INNER,
     ),
@@ -287,8 +289,8 @@ REFUSALS = [
         "newapi_error_500_panic.json",
         Trouble.SERVER_ERROR,
         (
-            "HTTP 500: Panic detected, error: runtime error: invalid memory address or nil pointer dereference. "
-            "Please submit a issue here: https://github.com/Calcium-Ion/new-api"
+            "HTTP 500: Panic detected, error: runtime error: invalid memory address or nil pointer "
+            "dereference. Please submit a issue here: https://github.com/Calcium-Ion/new-api"
         ),
     ),
     (
