@@ -17,11 +17,19 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TextIO
 
+import redis
 from celery import current_task
 from celery.app.trace import LOG_SUCCESS
+from celery.beat import SchedulingError
+from celery.exceptions import CPendingDeprecationWarning
+from kombu.exceptions import OperationalError
 
 MASK = "***"
 SHORTEST_SECRET = 4  # characters; masking a shorter one would blot out ordinary words
+
+# A broker that is away is one line: a traceback through Celery, kombu and redis-py (200 lines from Beat, each
+# second) says nothing more.
+OUTAGES = (redis.ConnectionError, redis.TimeoutError, OperationalError, SchedulingError)
 
 # Beat and the worker announce each message of each second. At DEBUG they may.
 CHATTY = ("celery.beat", "celery.worker.strategy")
@@ -33,7 +41,7 @@ def configure(
     """Send all log lines of this process from `level` upwards to `stream` (default: stderr)."""
     handler = logging.StreamHandler(sys.stderr if stream is None else stream)
     handler.setFormatter(LineFormatter(as_json=as_json, secrets=secrets))
-    handler.addFilter(_is_no_echo)
+    handler.addFilter(_is_news)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -58,8 +66,7 @@ class LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the finished text."""
         at = datetime.fromtimestamp(record.created, tz=UTC).isoformat(timespec="milliseconds")
-        message = self._masked(record.getMessage()).strip()
-        exception = self._masked(self.formatException(record.exc_info)) if record.exc_info else ""
+        message, exception = map(self._masked, self._message_and_traceback(record))
         task, task_id = _running_task()
         if self._as_json:
             facts = {
@@ -75,6 +82,16 @@ class LineFormatter(logging.Formatter):
         where = f" {task}[{printable(task_id)}]" if task else ""
         indented = "".join(f"\n    | {printable(line)}" for line in exception.splitlines())
         return f"{at} {record.levelname} {record.name}{where} {printable(message)}{indented}"
+
+    def _message_and_traceback(self, record: logging.LogRecord) -> tuple[str, str]:
+        message = record.getMessage().strip()
+        if not record.exc_info:
+            return message, ""
+        error = record.exc_info[1]
+        if not isinstance(error, OUTAGES):
+            return message, self.formatException(record.exc_info)
+        first_line = message.partition("\n")[0]
+        return first_line if str(error) in first_line else f"{first_line}: {error}", ""
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -95,6 +112,12 @@ def _running_task() -> tuple[str, str]:
     return str(current_task.name), str(current_task.request.id)
 
 
-def _is_no_echo(record: logging.LogRecord) -> bool:
-    """Drop Celery's line for each task that succeeded: the use-cases log what happened in it."""
+def _is_news(record: logging.LogRecord) -> bool:
+    """Drop what Celery says of itself.
+
+    A line for each task that succeeded: the use-cases log what happened in it. And at each lost connection a
+    deprecation of the default that we do not use; Celery switches that warning on after our set-up.
+    """
+    if record.name == "py.warnings":
+        return CPendingDeprecationWarning.__name__ not in record.getMessage()
     return record.msg is not LOG_SUCCESS
