@@ -12,8 +12,8 @@ from ipaddress import IPv4Address, ip_address
 from typing import Literal, cast
 
 A, AAAA = 1, 28
-NAME_ERROR = 3
-Answers = list[str] | Literal["silence"]
+SERVER_FAILURE, NAME_ERROR = 2, 3
+Answers = list[str] | Literal["silence", "failure"]
 Zone = Mapping[str, Sequence[Answers]]
 
 
@@ -21,7 +21,8 @@ Zone = Mapping[str, Sequence[Answers]]
 class NameServer(asyncio.DatagramProtocol):
     """Knows the names in `zone` and says NXDOMAIN to all others.
 
-    Each look-up of a name takes its next entry, the last one for ever; `silence` never answers.
+    Each look-up of a name takes its next entry, the last one for ever. `silence` never answers, `failure`
+    is SERVFAIL.
     """
 
     zone: Zone
@@ -45,7 +46,9 @@ class NameServer(asyncio.DatagramProtocol):
             self._transport.sendto(_reply(data, question, [], code=NAME_ERROR), addr)
             return
         entry = entries[min(index, len(entries) - 1)]
-        if entry != "silence":
+        if entry == "failure":
+            self._transport.sendto(_reply(data, question, [], code=SERVER_FAILURE), addr)
+        elif entry != "silence":
             wanted = [a for a in map(ip_address, entry) if isinstance(a, IPv4Address) == (kind == A)]
             self._transport.sendto(_reply(data, question, [a.packed for a in wanted], kind=kind), addr)
 

@@ -6,17 +6,23 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
+import httpx
 import pytest
 
 from tests.clients.name_server import Answers, NameServer, name_server
 from tests.clients.peers import OK, Peer, answering
+from worker.clients.address_guard import guarded_socket
+from worker.clients.connections import Connections
 from worker.clients.endpoint import EndpointClient, Post
+from worker.clients.failures import explain
+from worker.clients.lookup import Lookup
 from worker.core.addresses import Allow
 from worker.core.webhook import Answered, Failed, PostError
 
 pytestmark = pytest.mark.anyio
 
 NOBODY = Allow()
+LONG = timedelta(seconds=30)
 # 127.0.0.2 stands for the public internet: an address that the guard lets pass and that a test can listen on.
 PUBLIC = "127.0.0.2"
 SECOND_ONLY = Allow.parse([f"{PUBLIC}/32"])
@@ -32,7 +38,7 @@ async def client_of(names: NameServer | None = None, *, allow: Allow) -> AsyncIt
     """Give a client that asks `names`, or the system."""
     client = EndpointClient(
         allow=allow,
-        timeout=timedelta(seconds=30),
+        timeout=LONG,
         nameservers=None if names is None else [names.address],
     )
     try:
@@ -173,6 +179,41 @@ async def test_an_answer_that_changes_is_judged_again() -> None:
     assert (inside.accepts, outside.accepts) == (0, 1)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "lying.test"])
+async def test_the_socket_is_refused_even_if_all_else_lets_the_address_pass(host: str) -> None:
+    """The second fence holds alone: without rules for URLs and with a look-up that judges nothing."""
+    async with name_server({"lying.test": [["127.0.0.1"]]}) as names, both_loopbacks() as peers:
+        lookup = Lookup(nameservers=[names.address])
+        connections = Connections(
+            resolver=lookup, socket_factory=guarded_socket(allow=NOBODY), keep_alive=timedelta(seconds=1)
+        )
+        request = httpx.Request("POST", f"http://{host}:{peers[0].port}/")
+        try:
+            with pytest.raises(httpx.TransportError) as caught:
+                await connections.answer(request, connect=LONG, read=LONG).__aenter__()
+        finally:
+            await connections.close()
+            await lookup.close()
+    assert explain(caught.value) == BLOCKED
+    assert [peer.accepts for peer in peers] == [0] * len(peers)
+
+
+async def test_the_next_address_of_a_name_is_tried() -> None:
+    """One dead machine of two does not fail a post; both dead are refused."""
+    dead = "127.0.0.3"
+    zone: dict[str, list[Answers]] = {"half.test": [[dead, PUBLIC]], "dead.test": [[dead, "127.0.0.4"]]}
+    allow = Allow.parse(["127.0.0.0/8"])
+    async with (
+        name_server(zone) as names,
+        client_of(names, allow=allow) as client,
+        answering(OK, host=PUBLIC) as peer,
+    ):
+        assert await client.post(post_to("half.test", peer.port)) == DELIVERED
+        assert await client.post(post_to("dead.test", peer.port)) == Failed(
+            error=PostError.REFUSED, detail="the connection was refused"
+        )
+
+
 async def test_the_operator_reads_the_address_and_the_author_does_not(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -192,6 +233,13 @@ async def test_a_name_without_address_is_a_dns_error() -> None:
     async with name_server({"empty.test": [[]]}) as names, client_of(names, allow=NOBODY) as client:
         outcomes = [await client.post(post_to(name, 8080)) for name in ("missing.test", "empty.test")]
     assert outcomes == [Failed(error=PostError.DNS, detail="the host name has no address")] * 2
+
+
+async def test_a_name_server_that_fails_is_a_dns_error() -> None:
+    """SERVFAIL is told apart from a name that does not exist."""
+    async with name_server({"sick.test": ["failure"]}) as names, client_of(names, allow=NOBODY) as client:
+        outcome = await client.post(post_to("sick.test", 8080))
+    assert outcome == Failed(error=PostError.DNS, detail="the name servers could not answer")
 
 
 @pytest.mark.parametrize(
