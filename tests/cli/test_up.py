@@ -21,9 +21,10 @@ from tests.cli.conftest import Cli
 from tests.processes import children, command_line, running, wait_until_gone
 from tests.programs import Output, Program
 from worker.cli import up as verb
+from worker.embedded import supervisor
 from worker.embedded.children import spawn
 from worker.embedded.valkey import free_port
-from worker.settings import Gateway, Settings
+from worker.settings import load_settings
 
 SUNO_WORKER = Path(sys.executable).with_name("suno-worker")
 WORKER_READY = " ready."
@@ -256,33 +257,34 @@ def test_wrong_settings_change_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_worker_that_cannot_run_ends_up(tmp_path: Path) -> None:
-    """When Flower's port is taken, `up` gives up after four tries with exit 1, says why, and leaves nothing."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with up("--flower", f"--flower-port={port}", folder=tmp_path) as program:
-            said = program.end()
+def test_a_worker_that_cannot_run_ends_up(bare_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that ends four times at its start ends `up` with exit 1 and one line that says why."""
+    monkeypatch.setattr(verb, "CELERY", ("sh", "-c", "test $0 = beat && exec sleep 600; exit 3"))
+    monkeypatch.setattr(supervisor, "FIRST_WAIT", timedelta(milliseconds=1))
 
-    assert program.child.ended() == 1
-    assert said.splitlines()[-1].startswith("Error: Flower ended 4 times at its start (")
+    outcome = bare_cli("up")
+
+    assert outcome.exit_code == 1
+    assert outcome.stderr == "Error: the worker ended 4 times at its start (exit status 3)\n"
+    assert outcome.stdout.count("the worker ended by itself (exit status 3)\n") == 4
 
 
-def test_flower_has_to_be_installed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flower_has_to_be_installed(bare_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra, `--flower` says how to get it, before anything starts."""
     monkeypatch.setattr(verb, "find_spec", lambda _name: None)
 
-    outcome = cli("up", "--flower")
+    outcome = bare_cli("up", "--flower")
 
     assert outcome.exit_code == 1
     assert outcome.stderr == "Error: Flower is not installed: pip install 'suno-worker[flower]'\n"
 
 
-def test_a_valkey_that_cannot_start_ends_up(cli: Cli, folder: Path) -> None:
+def test_a_valkey_that_cannot_start_ends_up(bare_cli: Cli, folder: Path) -> None:
     """Without a place for the broker's data `up` ends with exit 1 and the reason."""
     (folder / ".suno-worker").mkdir()
     (folder / ".suno-worker" / "valkey").write_text("in the way")
 
-    outcome = cli("up")
+    outcome = bare_cli("up")
 
     assert outcome.exit_code == 1
     assert outcome.stderr.startswith("Error: File exists")
@@ -290,10 +292,10 @@ def test_a_valkey_that_cannot_start_ends_up(cli: Cli, folder: Path) -> None:
 
 def test_the_grace_is_longer_than_the_longest_request() -> None:
     """What is in flight when `up` stops ends within the longest time-out of webhooks and gateways."""
-    slow = Gateway(name="slow", base_url="https://slow.example", api_key="sk-slow", timeout=120)
+    patient = load_settings(GATEWAY | {"WORKER_GATEWAYS__MAIN__TIMEOUT": "120"})
 
-    assert verb.longest_request(Settings()) == timedelta(seconds=15)
-    assert verb.longest_request(Settings(gateways={"slow": slow})) == timedelta(seconds=120)
+    assert verb.longest_request(load_settings({})) == timedelta(seconds=15)
+    assert verb.longest_request(patient) == timedelta(seconds=120)
 
 
 def wait_until_started(program: Program, *, kind: str) -> None:
