@@ -76,9 +76,17 @@ def test_an_unknown_dead_letter_is_a_failure(bare_cli: Cli, broker_url: str) -> 
 def test_without_a_broker_dead_letters_says_what_to_do(bare_cli: Cli) -> None:
     """No broker known, and one that does not answer: exit code 1, one line, no password."""
     none = bare_cli("dead-letters")
+    odd = [
+        bare_cli("dead-letters", env={"WORKER_BROKER_URL": f"redis://:hunter2@127.0.0.1:1/0?{option}"})
+        for option in ("socket_timeout=x", "colour=red")
+    ]
     away = bare_cli("dead-letters", env={"WORKER_BROKER_URL": "redis://:hunter2@127.0.0.1:1/0"})
 
     assert (none.exit_code, away.exit_code) == (1, 1)
     assert none.stderr == "Error: no broker is known: set WORKER_BROKER_URL, or start `suno-worker up`\n"
     assert away.stderr.startswith("Error: the broker does not answer: ")
     assert "hunter2" not in away.output
+    for result in odd:
+        assert result.exit_code == 1
+        assert result.stderr.startswith("Error: WORKER_BROKER_URL has options after ? that make no sense: ")
+        assert "hunter2" not in result.output

@@ -41,7 +41,17 @@ def open_broker(settings: Settings) -> Iterator[Redis]:
     url = settings.resolve_broker_url()
     if url is None:
         raise click.ClickException("no broker is known: set WORKER_BROKER_URL, or start `suno-worker up`")
-    with closing(dead_letters.connect(url)) as client:
+    try:
+        client = dead_letters.connect(url)
+        client.ping()
+    except (
+        ValueError,
+        TypeError,
+    ) as error:  # the part after `?` goes to the driver, which judges it only now
+        raise click.ClickException(
+            "WORKER_BROKER_URL has options after ? that make no sense: give redis://:PASSWORD@HOST:6379/0"
+        ) from error
+    with closing(client):
         yield client
 
 

@@ -73,7 +73,7 @@ def _look(sessions: Sessions, *, settings: Settings) -> tuple[Overview, int | No
     try:
         with open_broker(settings) as client:
             return overview, dead_letters.count(client)
-    except (RedisError, click.ClickException):
+    except (RedisError, OSError, click.ClickException):
         return overview, None
 
 
