@@ -160,7 +160,7 @@ def test_of_two_rows_alike_the_latest_counts() -> None:
 
 
 def test_rows_that_name_nobody() -> None:
-    """A row that is no item is told; one that holds an asked id without naming it makes that id unreadable."""
+    """A row that is no item is told; one that holds an asked id somewhere makes that id unreadable."""
     broken = b'{"task_id": ["a"], "status": "SUCCESS"}'
 
     read = read_rows([b"null", b"17", broken], asked=["a", "b"])

@@ -10,6 +10,7 @@ other asked ids of such an answer stay `Unanswered`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -85,6 +86,7 @@ _BY_STATUS: Mapping[int, Trouble] = MappingProxyType(
         429: Trouble.RATE_LIMITED,
     },
 )
+_PASTED = re.compile(r"(?<=[^:/])(?:/+suno(?:/+fetch)?)?/*$")
 _JSON_ONLY = frozenset({400, 413, 422})  # a proxy's own page says nothing of the ids, so bisecting is no use
 
 
@@ -137,10 +139,7 @@ def read_single(
 
 def normalise_base_url(url: str) -> str:
     """Return `url` without the trailing `/`, `/suno` or `/suno/fetch` that users paste along."""
-    bare = url.strip().rstrip("/")
-    for pasted in ("/fetch", "/suno"):
-        bare = bare.removesuffix(pasted).rstrip("/") if bare.endswith(("/suno", "/suno/fetch")) else bare
-    return bare
+    return _PASTED.sub("", url.strip(), count=1)
 
 
 def _open(
