@@ -117,7 +117,10 @@ class Settings(FromVariables):
         timedelta(seconds=15), meaning="wall clock for one attempt", example="15", unit="s"
     )
     webhook_origin_concurrency: Annotated[int, PlainValidator(Count(most=1_000))] = setting(
-        64, meaning="most attempts at once to one receiver, over all workers", example="64", unit="requests"
+        64,
+        meaning="most attempts at once to one receiver, over all workers (not yet applied)",
+        example="64",
+        unit="requests",
     )
     poll_interval: Annotated[timedelta, PlainValidator(Seconds(most=HOUR, zero=False))] = setting(
         timedelta(seconds=10),

@@ -58,7 +58,7 @@ class Gateway(BaseModel):
     )
     batch_size: Annotated[int, PlainValidator(Count(most=LARGEST_BATCH))] = Field(
         default_factory=lambda data: SINGLE_BATCH if data.get("fetch") is Fetch.SINGLE else LARGEST_BATCH,
-        description="Suno tasks in one request (`single`: in one claim)",
+        description="most Suno tasks in one request (`single`: in one claim)",
         examples=["50"],
         json_schema_extra={"unit": "tasks"},
     )

@@ -1,0 +1,297 @@
+"""README and code say the same."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shlex
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+import pytest
+import redis
+from sqlalchemy import Engine, select
+
+from tests.factory import add_gateway
+from worker.celery import QUEUES, ROUTES
+from worker.cli import VERBS, main
+from worker.cli.configuration import readable
+from worker.core import webhook
+from worker.core.lifecycle import Action, Status, Times, state_diagram
+from worker.core.signature import decode_secret, new_secret
+from worker.core.webhook import Result, encode_body
+from worker.db.models import SunoTask
+from worker.db.session import make_engine, make_sessions
+from worker.request import ARGUMENTS, parse_request
+from worker.settings import Settings
+from worker.settings.gateway import LARGEST_BATCH, SINGLE_BATCH, Gateway
+from worker.settings.sources import sources
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXAMPLE_BROKER = "redis://:PASSWORD@localhost:6379/0"
+EXAMPLE_DATABASE = "postgresql+psycopg://worker:PASSWORD@localhost/worker"
+
+RESULT = Result(
+    task_id="t",
+    notify_hook="https://example.com/hook",
+    action=Action.MUSIC,
+    status=Status.SUCCESS,
+    fail_reason="",
+    times=Times(),
+    progress=100,
+    data="[]",
+)
+
+
+def blocks(language: str) -> list[str]:
+    """Return README's code blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def block(language: str, *, holding: str) -> str:
+    """Return the one code block of a language that holds a text."""
+    (found,) = [one for one in blocks(language) if holding in one]
+    return found
+
+
+def commands(program: str) -> list[list[str]]:
+    """Return the words of each call of a program that README shows, at a prompt or in a sentence."""
+    lines = re.findall(r"(?:`|\$\()((?:suno-worker|celery|make) [^`\n)]+)[`)]", README)
+    for text in blocks("console"):
+        lines += re.findall(r"^\$ ((?:[^\\\n]|\\[\s\S])+)", text, re.MULTILINE)
+    calls = [shlex.split(line.replace("\\\n", "")) for line in dict.fromkeys(lines)]
+    return [words for words in calls if words[0] == program]
+
+
+def table(*, first: str) -> list[list[str]]:
+    """Return the cells of README's table whose first column has this head."""
+    (found,) = re.findall(rf"^\| {re.escape(first)} \|.*\n\|[- |]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
+    return [[cell.strip() for cell in row.strip("|").split(" |")] for row in found.splitlines()]
+
+
+def row(variable: str, *, default: str | None, unit: str, meaning: str | None) -> str:
+    """Return one line of a table of settings."""
+    shown = "" if default is None else f"`{readable(default)}`"
+    return f"| `{variable}` | {shown} | {unit} | {meaning} |"
+
+
+def settings_table() -> str:
+    """Return the table of settings as the code has it."""
+    defaults = {one.variable: one for one in sources(Settings())}
+    rows = [
+        row(variable, default=found.value, unit=found.unit, meaning=field.description)
+        for name, field in Settings.model_fields.items()
+        for variable in [f"WORKER_{name.upper()}"]
+        for found in [defaults.get(variable)]
+        if found is not None
+    ]
+    return "\n".join(["| variable | default | unit | what |", "| --- | --- | --- | --- |", *rows])
+
+
+def gateways_table() -> str:
+    """Return the table of a gateway's settings as the code has it."""
+    gateway = Gateway(name="x", base_url="https://h", api_key="k")  # type: ignore[arg-type] # read from text
+    found = {one.variable: one for one in sources(Settings(gateways={"x": gateway}))}
+    rows = []
+    for name, field in Gateway.model_fields.items():
+        if name == "name":
+            continue
+        source = found[f"WORKER_GATEWAYS__X__{name.upper()}"]
+        default = None if field.is_required() else source.value
+        meaning = f"{field.description}{' (required)' if field.is_required() else ''}"
+        if name == "batch_size":
+            meaning = f"{field.description}; `single` has {SINGLE_BATCH}"
+            assert default == str(LARGEST_BATCH)
+        variable = f"WORKER_GATEWAYS__<NAME>__{name.upper()}"
+        rows.append(row(variable, default=default, unit=source.unit, meaning=meaning))
+    return "\n".join(["| variable | default | unit | what |", "| --- | --- | --- | --- |", *rows])
+
+
+def test_settings() -> None:
+    """README's tables of settings are those of the code: names, defaults, units, meanings."""
+    assert settings_table() in README
+    assert gateways_table() in README
+
+
+def test_variables() -> None:
+    """README names no variable that does not exist."""
+    known = {f"WORKER_{name.upper()}" for name in Settings.model_fields} - {"WORKER_GATEWAYS"}
+    known |= {
+        f"WORKER_GATEWAYS__{name}__{key.upper()}"
+        for name in ("<NAME>", "MYGATEWAY")
+        for key in Gateway.model_fields
+    }
+
+    assert set(re.findall(r"WORKER_[A-Z_<>]+", README)) <= known
+
+
+def test_state_diagram() -> None:
+    """README's diagram is drawn from the law of the statuses."""
+    assert block("mermaid", holding="stateDiagram").rstrip("\n") == state_diagram()
+
+
+@pytest.mark.parametrize("words", commands("suno-worker"), ids=shlex.join)
+def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every `suno-worker …` of README is a command with such options."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "TASKS.jsonl").touch()
+    command: click.Command = main
+    context = click.Context(main)
+    arguments = words[1:]
+    while isinstance(command, click.Group):
+        found = command.get_command(context, arguments[0])
+        assert found is not None
+        command, arguments = found, arguments[1:]
+
+    with command.make_context(shlex.join(words), arguments) as parsed:  # exits where the usage is wrong
+        assert parsed.command is command
+
+
+@pytest.mark.parametrize("words", commands("celery"), ids=shlex.join)
+def test_celery_commands(words: list[str]) -> None:
+    """Every `celery …` of README runs this app, and names queues that exist."""
+    assert words[1:3] == ["-A", "worker"]
+    assert words[3:4] in ([], ["worker"], ["beat"], ["flower"])
+    if "-Q" in words:
+        assert words[words.index("-Q") + 1] in QUEUES
+
+
+def test_make_targets() -> None:
+    """Every `make …` of README is a target."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert {words[1] for words in commands("make")} <= targets
+
+
+def test_verbs() -> None:
+    """README shows every verb at work or names it."""
+    shown = {words[1] for words in commands("suno-worker")}
+
+    assert shown | {"demo"} == set(VERBS)
+
+
+def test_celery_tasks() -> None:
+    """README's table of Celery tasks has every task with its queue."""
+    shown = {name.strip("`"): queue.strip("`") for name, queue, *_ in table(first="Celery task")}
+
+    assert shown == ROUTES
+
+
+def test_arguments() -> None:
+    """README's table of arguments has every one that an enqueue takes."""
+    assert tuple(cells[0].strip("`") for cells in table(first="argument")) == ARGUMENTS
+
+
+def test_body() -> None:
+    """README's example of a body has the fields that are sent, in their order."""
+    shown = json.loads(block("json", holding="notify_hook"))
+
+    assert list(shown) == list(json.loads(encode_body(RESULT)))
+
+
+def test_headers() -> None:
+    """README lists the headers that are sent."""
+    sent = webhook.headers(
+        delivery_id="msg_1", attempt=1, timestamp=0, secrets=[b"s" * 24], body=b"", version="1"
+    )
+
+    assert [cells[0].strip("`") for cells in table(first="header")] == list(sent)
+
+
+def run(code: str) -> dict[str, object]:
+    """Run an example as its reader would; return its names."""
+    names: dict[str, object] = {}
+    exec(code, names)  # noqa: S102 - our own README
+    return names
+
+
+def test_verification(capsys: pytest.CaptureFixture[str]) -> None:
+    """README's receiver takes our webhook once, and refuses it when a byte differs or the headers are odd."""
+    whsec = new_secret(b"s" * 32)
+    receive = run(block("python", holding="standardwebhooks").replace("whsec_…", whsec))["receive"]
+    assert callable(receive)
+    body = encode_body(RESULT)
+    headers = webhook.headers(
+        delivery_id="msg_1",
+        attempt=1,
+        timestamp=int(datetime.now(UTC).timestamp()),
+        secrets=[decode_secret(whsec)],
+        body=body,
+        version="1",
+    )
+
+    assert [receive(body, headers), receive(body, headers)] == [204, 204]
+    assert receive(body + b" ", headers) == 401
+    assert receive(body, headers | {"webhook-signature": "nonsense"}) == 401
+    assert capsys.readouterr().out == "t SUCCESS\n"
+
+
+def test_send_task(broker_url: str) -> None:
+    """README's sender puts one message into the list `enqueue`, with arguments that are taken."""
+    run(block("python", holding="send_task").replace(EXAMPLE_BROKER, broker_url))
+
+    with redis.Redis.from_url(broker_url) as client:
+        (message,) = client.lrange("enqueue", 0, -1)
+    task = json.loads(message)
+    assert task["headers"]["task"] == "suno.enqueue"
+    _, arguments, _ = json.loads(base64.b64decode(task["body"]))
+    assert parse_request(arguments).notify_hook == "https://example.com/hook"
+
+
+def test_own_transaction(postgresql_url: str) -> None:
+    """README's transaction puts the task under watch."""
+    engine = make_engine(postgresql_url)
+    sessions = make_sessions(engine)
+    with sessions.begin() as session:
+        add_gateway(session, name="mygateway")
+
+    names = run(block("python", holding="create_engine").replace(EXAMPLE_DATABASE, postgresql_url))
+
+    with sessions() as session:
+        assert session.scalars(select(SunoTask.gateway)).all() == ["mygateway"]
+    engine.dispose()
+    theirs = names["engine"]
+    assert isinstance(theirs, Engine)
+    theirs.dispose()
+
+
+def test_flower_request() -> None:
+    """README's request to Flower sends arguments that are taken."""
+    (words,) = commands("curl")
+
+    assert words[3].endswith("/api/task/send-task/suno.enqueue")
+    assert parse_request(json.loads(words[5])["kwargs"]).task_id == "TASK_ID"
+
+
+def test_dependencies() -> None:
+    """README explains every dependency, and none that is gone."""
+    project = PYPROJECT["project"]
+    extras = project["optional-dependencies"]
+    needed = {name_of(one) for one in project["dependencies"]} | {
+        f"{name_of(one)} (extra `{extra}`)"
+        for extra, ones in extras.items()
+        if extra != "dev"
+        for one in ones
+    }
+    (development,) = re.findall(r"^For development: (.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+
+    assert {cells[0] for cells in table(first="package")} == needed
+    for one in extras["dev"][1:]:
+        name = name_of(one)
+        assert name.removeprefix("pytest-") in development, name
+
+
+def name_of(requirement: str) -> str:
+    """Return the name of a requirement, extras included."""
+    return re.split(r"[<>=]", requirement)[0]
+
+
+def test_links() -> None:
+    """README's links into the repository lead to files."""
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
+        assert (ROOT / target).is_file(), target
