@@ -77,7 +77,9 @@ def test_what_is_no_object(text: bytes) -> None:
     assert members(text) is None
 
 
-@pytest.mark.parametrize("text", [b"", b"[", b"]", b"[1", b"[1]]", b"[1] 2", b'{"a": 1}', b'"[]"', b"null"])
+@pytest.mark.parametrize(
+    "text", [b"", b"[", b"]", b"[1", b"[1]]", b"[[NaN]", b"[1] 2", b'{"a": 1}', b'"[]"', b"null"]
+)
 def test_what_is_no_array(text: bytes) -> None:
     """Broken and other texts are no array: None, not an exception."""
     assert elements(text) is None

@@ -7,6 +7,7 @@ userinfo, no backslash, no odd spelling of an address. Names are judged when the
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv6Address
 from urllib.parse import SplitResult, urlsplit
 
@@ -16,6 +17,8 @@ LONGEST_URL = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
 _WELL_KNOWN_PORTS = frozenset(DEFAULT_PORTS.values())
 _FIRST_FREE_PORT = 1024  # below it live mail, SSH and the like, which a POST must not talk to
+# urlsplit also takes text beside the brackets, where other parsers find another host.
+_AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\[\]:]+)(:[0-9]*)?")
 _ALLOW_HINT = "WORKER_WEBHOOK_ALLOW opens exceptions"
 
 
@@ -43,8 +46,8 @@ def split_hook(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as problem:
-        raise BadHook(f"is no URL: {problem}") from None
+    except ValueError:  # its text would echo a password
+        raise BadHook("is no URL: its host or port cannot be read") from None
     if parts.scheme not in DEFAULT_PORTS:
         raise BadHook("must start with http:// or https://")
     if "\\" in url:
@@ -53,6 +56,8 @@ def split_hook(url: str) -> SplitResult:
         raise BadHook("holds a user name or password before the host; put a token into the path or the query")
     if not parts.hostname:
         raise BadHook("names no host")
+    if not _AUTHORITY.fullmatch(parts.netloc):
+        raise BadHook("the host is no name that can be looked up, and no address")
     if port == 0:
         raise BadHook("port 0 is refused: use 80, 443 or 1024-65535")
     return parts
@@ -61,9 +66,9 @@ def split_hook(url: str) -> SplitResult:
 def _check_host(host: str, *, bracketed: bool, allow: Allow) -> bool:
     """Return whether `host` is one of the operator's exceptions; BadHook when it cannot be called."""
     try:
-        name = host if bracketed else normal_host(host)
+        name = str(IPv6Address(host)) if bracketed else normal_host(host)
     except ValueError:
-        raise BadHook("the host is no name that can be looked up") from None
+        raise BadHook("the host is no name that can be looked up, and no address") from None
     address = read_literal(name)
     if address is None:
         last = name.rpartition(".")[2]

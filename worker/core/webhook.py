@@ -175,6 +175,22 @@ class Discarded:
 Verdict = Delivered | Retry | Discarded
 
 
+def is_delivered(outcome: PostOutcome) -> bool:
+    """Say whether the receiver took it: any 2xx."""
+    return isinstance(outcome, Answered) and outcome.status_code in _DELIVERED
+
+
+def is_transient(outcome: PostOutcome) -> bool:
+    """Say whether it may heal by itself and gets the full schedule: 408, 425, 429, 5xx, no answer at all."""
+    match outcome:
+        case Answered(status_code=code):
+            return code in _TRANSIENT
+        case Failed(error=error):
+            return error not in _PERMANENT
+        case _:
+            assert_never(outcome)
+
+
 def judge(
     outcome: PostOutcome,
     *,
@@ -196,7 +212,7 @@ def judge(
         case Answered(status_code=code):
             schedule = retry_schedule if code in _TRANSIENT else SUSPECT_SCHEDULE
             what = f"HTTP {code}"
-        case Failed(error=PostError.BLOCKED_ADDRESS | PostError.INVALID_URL):
+        case Failed(error=error) if error in _PERMANENT:
             return Discarded(reason=f"{outcome.error}: {outcome.detail}")
         case Failed():
             schedule = retry_schedule

@@ -1,0 +1,104 @@
+"""How much a receiving host may be asked at once, and when it is left in peace.
+
+An *origin* is a scheme, host and port; all hooks behind it share its fate. Two rules, both fed by the outcomes
+of POSTs in the order in which they are recorded:
+
+* The *limit* of POSTs in flight grows by 1 with each delivery and is halved by each transient failure, between
+  1 and the configured most: a healthy receiver gets its full speed, a dying one is left in peace.
+* The *breaker* opens after 5 outcomes in a row that speak of the host itself: no DNS, no connection, no TLS, no
+  answer in time, 429 or 502-504. It stays open for 30 s, doubling with each failed probe to 15 min; then one
+  POST at a time probes, and any other answer closes it. A 500 or 404 is an answer of one path at a shared host
+  and holds nobody else up; a connection that breaks off half-way says nothing either way.
+
+Nothing is lost or counted while a delivery waits behind an open breaker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from worker.core.webhook import Answered, Failed, PostError, PostOutcome, is_delivered, is_transient
+
+FIRST_LIMIT = 4
+FAILURES_TO_OPEN = 5
+FIRST_OPENING = timedelta(seconds=30)
+LONGEST_OPENING = timedelta(minutes=15)
+
+_HOST_STATUSES = frozenset({429, 502, 503, 504})
+_HOST_ERRORS = frozenset(
+    {
+        PostError.DNS,
+        PostError.REFUSED,
+        PostError.CONNECT_TIMEOUT,
+        PostError.READ_TIMEOUT,
+        PostError.DEADLINE,
+        PostError.TLS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OriginHealth:
+    """What all workers know of an origin."""
+
+    concurrency: int = FIRST_LIMIT  # POSTs in flight over all workers
+    failures: int = 0  # of the host, in a row
+    openings: int = 0  # of the breaker, in a row; not 0 means that it is open or probing
+    open_until: datetime | None = None
+
+
+def capacity(health: OriginHealth, *, most: int, now: datetime) -> int:
+    """Return how many POSTs may be in flight at `now`: none while open, one while probing."""
+    if health.open_until is not None and health.open_until > now:
+        return 0
+    return 1 if health.openings else min(health.concurrency, most)
+
+
+def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetime) -> OriginHealth:
+    """Return the origin's health after `outcome`, which was recorded at `now`."""
+    limited = replace(health, concurrency=_limit(health.concurrency, outcome, most=most))
+    if not _speaks_of_host(outcome):
+        closed = isinstance(outcome, Answered)
+        return replace(limited, failures=0, openings=0, open_until=None) if closed else limited
+    if health.open_until is not None and health.open_until > now:
+        return limited  # in flight when it opened: they all say the same
+    failures = min(health.failures + 1, FAILURES_TO_OPEN)
+    if failures < FAILURES_TO_OPEN:
+        return replace(limited, failures=failures)
+    # The exponent is bounded before the power is: a host may stay dead for years.
+    wait = min(FIRST_OPENING * 2 ** min(health.openings, 10), LONGEST_OPENING)
+    return replace(limited, failures=failures, openings=health.openings + 1, open_until=now + wait)
+
+
+def share(free: int, wants: Sequence[int]) -> list[int]:
+    """Split `free` slots between origins that could use `wants`: nobody gets more than it wants.
+
+    All get one before any gets two, and so on; `sum(share(…)) == min(free, sum(wants))`. When slots run out in
+    a round, the first ones get theirs.
+    """
+    grants = [0] * len(wants)
+    hungry = [index for index, want in enumerate(wants) if want > 0]
+    while free > 0 and hungry:
+        portion = max(1, free // len(hungry))
+        for index in hungry:
+            granted = min(portion, wants[index] - grants[index], free)
+            grants[index] += granted
+            free -= granted
+        hungry = [index for index in hungry if grants[index] < wants[index]]
+    return grants
+
+
+def _limit(concurrency: int, outcome: PostOutcome, *, most: int) -> int:
+    if is_delivered(outcome):
+        return min(concurrency + 1, most)
+    return max(1, min(concurrency, most) // 2) if is_transient(outcome) else concurrency
+
+
+def _speaks_of_host(outcome: PostOutcome) -> bool:
+    match outcome:
+        case Answered(status_code=code):
+            return code in _HOST_STATUSES
+        case Failed(error=error):
+            return error in _HOST_ERRORS
