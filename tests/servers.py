@@ -41,7 +41,7 @@ OPTIONS = {
     "max_connections": "200",
     "max_wal_size": "256MB",
     "file_copy_method": "clone",
-    "log_min_messages": "fatal",
+    "log_min_messages": "panic",
 }
 
 
