@@ -133,6 +133,9 @@ class PostError(StrEnum):
     INTERNAL = "internal_error"
 
 
+_PERMANENT = frozenset({PostError.BLOCKED_ADDRESS, PostError.INVALID_URL})
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
     """The receiver's status line came in time."""
