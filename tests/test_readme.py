@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import pytest
 import redis
+import yaml
 from sqlalchemy import Engine, select
 
 from tests.factory import add_gateway
@@ -64,7 +65,7 @@ def commands(program: str) -> list[list[str]]:
     lines = re.findall(r"(?:`|\$\()((?:suno-worker|celery|make) [^`\n)]+)[`)]", README)
     for text in blocks("console"):
         lines += re.findall(r"^\$ ((?:[^\\\n]|\\[\s\S])+)", text, re.MULTILINE)
-    calls = [shlex.split(line.replace("\\\n", "")) for line in dict.fromkeys(lines)]
+    calls = [shlex.split(line.replace("\\\n", ""), comments=True) for line in dict.fromkeys(lines)]
     return [words for words in calls if words[0] == program]
 
 
@@ -159,6 +160,15 @@ def test_celery_commands(words: list[str]) -> None:
     assert words[3:4] in ([], ["worker"], ["beat"], ["flower"])
     if "-Q" in words:
         assert words[words.index("-Q") + 1] in QUEUES
+
+
+def test_compose_commands() -> None:
+    """What README copies and scales is in the repository and in the compose file."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    scaled = [words[-1] for words in commands("docker") if "--scale" in words]
+
+    assert [one.partition("=")[0] in services for one in scaled] == [True]
+    assert all((ROOT / words[1]).is_file() for words in commands("cp"))
 
 
 def test_make_targets() -> None:
