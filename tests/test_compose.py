@@ -75,7 +75,7 @@ def test_only_flower_is_published_and_on_loopback() -> None:
 
 
 def test_flower_needs_a_password() -> None:
-    """Without FLOWER_BASIC_AUTH nothing starts, and the message says what to do; nothing else has to be set."""
+    """Without FLOWER_BASIC_AUTH nothing starts, the message says what to do; nothing else must be set."""
     required = [
         (found["name"], found["message"])
         for found in VARIABLE.finditer((ROOT / "docker-compose.yml").read_text())

@@ -29,11 +29,8 @@ class Child:
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal to the child and its watchdog; a child that has ended is not an error."""
-        if self.process.poll() is None:
-            try:
-                os.killpg(self.process.pid, number)
-            except ProcessLookupError:
-                return
+        if self.process.poll() is None:  # Not waited for yet, so its number is still its own.
+            os.killpg(self.process.pid, number)
 
     def ended(self) -> int | None:
         """Give back the exit status of a child that has ended, None for one that runs."""
