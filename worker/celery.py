@@ -45,7 +45,7 @@ SOCKET_OPTIONS = {
     "health_check_interval": 5,
 }
 
-app = Celery("worker", include=["worker.tasks"])
+app = Celery("worker", include=["worker.tasks", "worker.beat"])
 
 app.conf.update(
     # One process is enough: SQL and decisions run in threads, HTTP on one event loop. No fork, so no database

@@ -21,7 +21,7 @@ import redis
 from celery import current_task
 from celery.app.trace import LOG_SUCCESS
 from celery.beat import SchedulingError
-from celery.exceptions import CPendingDeprecationWarning
+from celery.exceptions import CPendingDeprecationWarning, Reject
 from kombu.exceptions import OperationalError
 
 MASK = "***"
@@ -29,7 +29,8 @@ SHORTEST_SECRET = 4  # characters; masking a shorter one would blot out ordinary
 
 # A broker that is away is one line: a traceback through Celery, kombu and redis-py (200 lines from Beat, each
 # second) says nothing more.
-OUTAGES = (redis.ConnectionError, redis.TimeoutError, OperationalError, SchedulingError)
+# The same for a message that a task puts back on purpose.
+TOLD_IN_ONE_LINE = (redis.ConnectionError, redis.TimeoutError, OperationalError, SchedulingError, Reject)
 
 # Beat and the worker announce each message of each second. At DEBUG they may.
 CHATTY = ("celery.beat", "celery.worker.strategy")
@@ -88,10 +89,11 @@ class LineFormatter(logging.Formatter):
         if not record.exc_info:
             return message, ""
         error = record.exc_info[1]
-        if not isinstance(error, OUTAGES):
+        if not isinstance(error, TOLD_IN_ONE_LINE):
             return message, self.formatException(record.exc_info)
         first_line = message.partition("\n")[0]
-        return first_line if str(error) in first_line else f"{first_line}: {error}", ""
+        reason = str(error.args[0] if error.args else error)
+        return first_line if reason in first_line else f"{first_line}: {reason}", ""
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:

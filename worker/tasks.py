@@ -81,6 +81,8 @@ def enqueue(self: Task[..., Any], /, *positional: object, **arguments: object) -
             if not is_passing(error):
                 raise
             reason = describe(error)
+        if pause == FIRST_PAUSE_S:
+            logger.warning("the database is away; waiting up to %d s for it: %s", PATIENCE_S, reason)
         if time.monotonic() + pause > end or stopping.wait(pause):
             raise Reject(f"the database is away: {reason}", requeue=True)
         pause = min(pause * 2, LONGEST_PAUSE_S)

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import inspect
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+
+from tests.programs import NO_GATEWAY, running
+from worker import tasks
+from worker.celery import QUEUES, ROUTES, app, settings
+
+BROKER_URL = "redis://:a-password@127.0.0.1:9/0"
+
+
+@pytest.fixture(scope="module")
+def configured() -> Celery:
+    """Give the app as it is with a broker that nobody needs to reach."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("WORKER_BROKER_URL", BROKER_URL)
+        settings.cache_clear()
+        app.loader.import_default_modules()
+        assert app.conf.broker_url == BROKER_URL
+    settings.cache_clear()
+    return app
+
+
+def ours(app: Celery) -> set[str]:
+    """Return the names of our own tasks."""
+    return {name for name in app.tasks if not name.startswith("celery.")}
+
+
+def test_tasks_have_the_names_that_others_rely_on(configured: Celery) -> None:
+    """The four names are public: other services, Flower and dashboards use them."""
+    assert ours(configured) == {"suno.enqueue", "suno.poll", "suno.deliver", "suno.prune"}
+
+
+def test_every_task_has_a_queue_that_a_worker_reads(configured: Celery) -> None:
+    """Each task is routed to one of the three queues, and a plain worker reads exactly those."""
+    assert set(ROUTES) == ours(configured)
+    assert set(ROUTES.values()) == set(QUEUES) == set(configured.amqp.queues)
+    assert all(configured.amqp.queues[name].routing_key == name for name in QUEUES)
+    assert all(configured.amqp.queues[name].exchange.name == name for name in QUEUES)
+
+
+def test_beat_rings_registered_tasks_into_their_queues(configured: Celery) -> None:
+    """Each entry of Beat names a task that exists, sends it where it is routed, and lets it expire."""
+    entries = configured.conf.beat_schedule.values()
+
+    assert {entry["task"] for entry in entries} == ours(configured) - {"suno.enqueue"}
+    for entry in entries:
+        assert entry["options"]["queue"] == ROUTES[entry["task"]]
+        assert entry["options"]["expires"] >= 10
+
+
+def test_no_task_is_a_coroutine(configured: Celery) -> None:
+    """Celery 5.7 logs a coroutine function as succeeded and never runs it."""
+    assert not any(inspect.iscoroutinefunction(configured.tasks[name].run) for name in ours(configured))
+
+
+def test_only_enqueue_is_acknowledged_late_and_keeps_a_result(configured: Celery) -> None:
+    """A lost request would be lost for good; a lost doorbell is not. Doorbells never store a result."""
+    late = {name for name in ours(configured) if configured.tasks[name].acks_late}
+    kept = {name for name in ours(configured) if not configured.tasks[name].ignore_result}
+
+    assert late == kept == {"suno.enqueue"}
+    assert configured.conf.result_expires == 3600
+    assert all(isinstance(task, tasks.Doorbell) for task in (tasks.poll, tasks.deliver, tasks.prune))
+
+
+def test_no_connection_waits_for_ever(configured: Celery) -> None:
+    """With kombu's defaults a half-open connection hangs a worker for ever; ours all have a time limit."""
+    options = configured.conf.broker_transport_options
+
+    assert options["socket_timeout"] > 1 + options["socket_connect_timeout"]  # above BRPOP's own second
+    assert options["health_check_interval"] == 5
+    assert options["visibility_timeout"] > 2 * tasks.PATIENCE_S
+    assert configured.conf.broker_connection_max_retries is None
+
+
+def run(*arguments: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `celery -A worker ARGUMENTS` to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+        env={**os.environ, **environment},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("program", ["worker", "beat", "flower"])
+def test_without_a_broker_one_line_says_what_to_do(program: str, tmp_path: Path) -> None:
+    """No broker set and no embedded one running: exit code 1 and one line, no traceback."""
+    ended = run(program, folder=tmp_path)
+
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "WORKER_BROKER_URL: is not set, and no embedded broker is running; start one with `suno-worker up`, "
+        "or set it, for example WORKER_BROKER_URL=redis://:PASSWORD@localhost:6379/0\n"
+    )
+    assert ended.stdout == ""
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_broken_settings_are_a_line_each(tmp_path: Path) -> None:
+    """Several mistakes are reported together, a line for each, and the program ends with exit code 1."""
+    ended = run("worker", folder=tmp_path, WORKER_POLL_INTERVAL="soon", WORKER_BROKER_URL="http://x")
+
+    assert ended.returncode == 1
+    lines = ended.stderr.splitlines()
+    assert [line.partition(":")[0] for line in lines] == ["WORKER_BROKER_URL", "WORKER_POLL_INTERVAL"]
+
+
+def test_a_broker_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    """The embedded broker's file is there and cannot be read: one line says which file and what to do."""
+    file = tmp_path / ".suno-worker" / "broker-url"
+    file.mkdir(parents=True)
+
+    ended = run("worker", folder=tmp_path)
+
+    assert ended.returncode == 1
+    assert ended.stderr == f"{file}: Is a directory; set WORKER_BROKER_URL, or run as its owner\n"
+
+
+def test_a_worker_without_tables_ends(tmp_path: Path, broker_url: str) -> None:
+    """A database that was never migrated: one line names the command that helps."""
+    ended = run("worker", folder=tmp_path, WORKER_BROKER_URL=broker_url)
+
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("the database lacks tables of this version; run `suno-worker migrate`\n")
+    assert "Traceback" not in ended.stderr
+
+
+def test_beat_rings_and_keeps_no_file(tmp_path: Path, broker_url: str, sqlite_url: str) -> None:
+    """Beat finds the broker of a running `up` beside the database, rings each second, and writes no file."""
+    folder = tmp_path / ".suno-worker"
+    folder.mkdir()
+    (folder / "broker-url").write_text(broker_url)
+    before = set(tmp_path.iterdir())
+
+    with (
+        running("beat", settings={**NO_GATEWAY, "WORKER_DATABASE_URL": sqlite_url}, folder=tmp_path),
+        redis.Redis.from_url(broker_url) as broker,
+    ):
+        rung = [broker.blpop([queue], timeout=30) for queue in ("poll", "deliver", "poll", "deliver")]
+
+    assert all(rung)
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("moment", ["in the middle of a tick", "while the broker is away"])
+def test_beat_ends_when_told(moment: str, tmp_path: Path, broker_url: str, sqlite_url: str) -> None:
+    """SIGTERM ends Beat within seconds and with exit code 0, whatever it is doing at that moment."""
+    away = moment != "in the middle of a tick"
+    url = "redis://127.0.0.1:9/0" if away else broker_url
+    environment = {"WORKER_DATABASE_URL": sqlite_url, "WORKER_BROKER_URL": url}
+
+    with running("beat", settings=environment, folder=tmp_path) as beat:
+        if away:
+            beat.wait_for("Trying again in")
+        else:
+            with redis.Redis.from_url(broker_url) as broker:
+                for queue in ("poll", "deliver", "poll"):  # the message is here before Beat knows that it is
+                    assert broker.blpop([queue], timeout=30)
+        beat.child.send(signal.SIGTERM)
+
+        assert beat.child.wait(timeout=10) == 0
