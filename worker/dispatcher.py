@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -22,12 +21,12 @@ from typing import Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from worker.attempts import Posted, attempt_of, change_of, log_attempt, seen
+from worker.attempts import attempt_of, change_of, log_attempt, seen
 from worker.clients.endpoint import Post
+from worker.clients.exchange import Exchange
 from worker.core.webhook import (
     Delivered,
     Discarded,
-    PostOutcome,
     Retry,
     Verdict,
     encode_body,
@@ -51,7 +50,7 @@ logger = logging.getLogger(__name__)
 class Posts(Protocol):
     """The endpoint client's one verb."""
 
-    async def post(self, post: Post) -> PostOutcome:
+    async def post(self, post: Post) -> Exchange:
         """Send `post` and return what came of it; raises nothing."""
 
 
@@ -109,7 +108,7 @@ class Dispatcher:
             return Claimed(items=[], more=False)
         return Claimed(items=leases, more=len(leases) == limit)
 
-    async def call(self, item: Lease) -> AsyncIterator[Posted]:
+    async def call(self, item: Lease) -> AsyncIterator[Exchange]:
         """Sign and POST."""
         body = encode_body(item.result)
         signed = headers(
@@ -120,11 +119,9 @@ class Dispatcher:
             body=body,
             version=__version__,
         )
-        begun = time.monotonic()
-        outcome = await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))
-        yield Posted(outcome=outcome, duration=timedelta(seconds=time.monotonic() - begun))
+        yield await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))
 
-    def record(self, finished: Sequence[tuple[Lease, Posted]]) -> None:
+    def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:
         """Judge the outcomes and write them in one transaction, with their attempt rows."""
         try:
             verdicts = persist(
@@ -142,7 +139,7 @@ class Dispatcher:
             self._count(verdict)
             log_attempt(lease, posted, verdict)
 
-    def _record_group(self, finished: Sequence[tuple[Lease, Posted]]) -> list[Verdict | None]:
+    def _record_group(self, finished: Sequence[tuple[Lease, Exchange]]) -> list[Verdict | None]:
         with self._sessions.begin() as session:
             now = read_now(session)
             held = deliveries.hold(session, ids=[lease.id for lease, _ in finished])
@@ -172,7 +169,7 @@ class Dispatcher:
             deliveries.add_attempts(session, rows=attempts)
         return verdicts
 
-    def _judge(self, posted: Posted, *, row: Held, now: datetime) -> Verdict:
+    def _judge(self, posted: Exchange, *, row: Held, now: datetime) -> Verdict:
         return judge(
             posted.outcome,
             attempt_count=row.attempt_count + 1,
