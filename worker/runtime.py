@@ -69,6 +69,19 @@ class Runtime:
         self.engine.dispose()
 
 
+def target_of(gateway: Gateway) -> GatewayTarget:
+    """Return what the HTTP client needs of a gateway's settings."""
+    return GatewayTarget(
+        name=gateway.name,
+        base_url=gateway.base_url,
+        api_key=gateway.api_key.get_secret_value(),
+        fetch=gateway.fetch,
+        auth_header=gateway.auth_header,
+        auth_prefix=gateway.auth_prefix,
+        timeout=gateway.timeout,
+    )
+
+
 def _poller(
     settings: Settings, *, sessions: Sessions, pair: Clients, ring_deliver: Callable[[], None]
 ) -> Poller:
@@ -89,15 +102,7 @@ def _poller(
 
 def _polled(gateway: Gateway) -> PolledGateway:
     return PolledGateway(
-        target=GatewayTarget(
-            name=gateway.name,
-            base_url=gateway.base_url,
-            api_key=gateway.api_key.get_secret_value(),
-            fetch=gateway.fetch,
-            auth_header=gateway.auth_header,
-            auth_prefix=gateway.auth_prefix,
-            timeout=gateway.timeout,
-        ),
+        target=target_of(gateway),
         batch_size=gateway.batch_size,
         concurrency=gateway.concurrency,
         cooldown=gateway.cooldown,

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, text
 
 from tests.cli.conftest import Cli
 from tests.factory import add_gateway, add_task
-from worker.cli import checks
+from worker.cli import checks, probes
 from worker.db.migrate import downgrade
 from worker.db.session import Sessions
 from worker.sandbox.faults import Fault, FaultKind
@@ -195,6 +195,36 @@ def test_a_clock_that_is_off_is_told(bare_cli: Cli, right: dict[str, str], postg
 
     assert words(result.stdout)["clock"] == "FAIL"
     assert "behind the database's: set this machine's by NTP" in result.stdout
+
+
+def test_what_cannot_be_reached_fails_its_lines(bare_cli: Cli, right: dict[str, str]) -> None:
+    """A database and a broker that nobody serves fail with their place, without passwords."""
+    away = {
+        "WORKER_DATABASE_URL": "postgresql+psycopg://worker:hunter2@127.0.0.1:1/songs",
+        "WORKER_BROKER_URL": "redis://:hunter2@127.0.0.1:1/0",
+    }
+
+    result = bare_cli("check", env=right | away)
+
+    assert result.exit_code == 1
+    failed = [line for line, word in words(result.stdout).items() if word == "FAIL"]
+    assert failed == ["database", "migrations", "clock", "broker", "messages"]
+    assert "PostgreSQL songs at 127.0.0.1:1: " in result.stdout
+    assert "the broker does not answer: " in result.stdout
+    assert "hunter2" not in result.output
+
+
+def test_a_mistake_of_ours_in_a_look_keeps_its_traceback(
+    bare_cli: Cli, right: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only what was expected becomes a FAIL line."""
+
+    def broken(_: object) -> list[probes.Finding]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(checks, "broker_findings", broken)
+
+    assert isinstance(bare_cli("check", env=right).exception, ZeroDivisionError)
 
 
 def test_what_hangs_is_given_up(

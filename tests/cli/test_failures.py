@@ -8,6 +8,7 @@ import pytest
 from redis import AuthenticationError
 from sqlalchemy import create_engine, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from tests.cli.conftest import Cli
 from tests.servers import PostgresServer
@@ -142,6 +143,15 @@ def test_a_statement_and_its_values_are_never_shown() -> None:
     assert "the connection is closed LINE 1: …" in why
     assert PASSWORD not in why
     assert "INSERT" not in why
+
+
+def test_a_pool_without_a_free_connection_is_told() -> None:
+    """What is SQLAlchemy's own failure and no driver's is one line too."""
+    why = explain(PoolTimeoutError("QueuePool limit of size 20 overflow 0 reached"))
+
+    assert why is not None
+    assert why.startswith("the database cannot be used: QueuePool limit of size 20 overflow 0 reached")
+    assert why.endswith("; check WORKER_DATABASE_URL")
 
 
 def test_a_refused_broker_password_is_told() -> None:

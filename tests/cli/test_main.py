@@ -77,3 +77,10 @@ def test_a_mistake_of_ours_keeps_its_traceback(bare_cli: Cli, monkeypatch: pytes
 def test_the_version_is_the_packages(bare_cli: Cli) -> None:
     """`--version` names this version."""
     assert bare_cli("--version").stdout == f"suno-worker, version {__version__}\n"
+
+
+def test_the_shell_completes_verbs(bare_cli: Cli) -> None:
+    """Shell completion knows the verbs, and loads only those that fit."""
+    env = {"_SUNO_WORKER_COMPLETE": "bash_complete", "COMP_WORDS": "suno-worker se", "COMP_CWORD": "1"}
+
+    assert bare_cli(env=env).stdout == "plain,settings\nplain,secret\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import assert_never
@@ -19,6 +19,7 @@ from worker.db.migrate import pending, unknown
 from worker.db.overview import read_overview
 from worker.db.session import Sessions, reading
 from worker.dead_letters import misrouted_count
+from worker.runtime import target_of
 from worker.settings import Settings
 from worker.settings.gateway import Gateway
 
@@ -76,15 +77,7 @@ def broker_findings(settings: Settings) -> list[Finding]:
 
 def gateway_findings(gateway: Gateway) -> list[Finding]:
     """Ask the gateway about an id that it does not know; a good answer names nothing."""
-    target = GatewayTarget(
-        name=gateway.name,
-        base_url=gateway.base_url,
-        api_key=gateway.api_key.get_secret_value(),
-        fetch=gateway.fetch,
-        auth_header=gateway.auth_header,
-        auth_prefix=gateway.auth_prefix,
-        timeout=min(gateway.timeout, GATEWAY_DEADLINE),
-    )
+    target = replace(target_of(gateway), timeout=min(gateway.timeout, GATEWAY_DEADLINE))
     line = f"gateway {gateway.name}"
     match asyncio.run(_ask(target)):
         case Good():
@@ -99,11 +92,11 @@ def gateway_findings(gateway: Gateway) -> list[Finding]:
 async def _ask(target: GatewayTarget) -> Reply:
     client = GatewayClient()
     try:
-        async for _, reply in client.fetch(target, action=Action.MUSIC, task_ids=[UNKNOWN_ID]):
-            return reply
+        fetch = client.fetch(target, action=Action.MUSIC, task_ids=[UNKNOWN_ID])
+        ((_, reply),) = [answer async for answer in fetch]
     finally:
         await client.close()
-    raise AssertionError("a fetch yields a reply for each id, or one that is Bad")
+    return reply
 
 
 def _advice(trouble: Trouble, *, prefix: str) -> str:
