@@ -38,7 +38,15 @@ def add_finished(session: Session) -> None:
     add_transition(session, suno_task_id=task, at=NOW - timedelta(seconds=10))
     add_transition(session, suno_task_id=task, from_status="SUBMITTED", to_status="SUCCESS", at=NOW)
     delivery = add_delivery(session, id="msg_1", suno_task_id=task, attempt_count=1)
-    add_attempt(session, delivery_id=delivery, status_code=None, error="dns_error", detail="no such name")
+    add_attempt(
+        session,
+        delivery_id=delivery,
+        status_code=None,
+        error="dns_error",
+        detail="no such name",
+        dns_ms=11,
+        next_attempt_at=NOW + timedelta(seconds=5),
+    )
 
 
 def test_json_tells_everything_of_a_finished_task(cli: Cli, sessions: Sessions) -> None:
@@ -76,9 +84,18 @@ def test_json_tells_everything_of_a_finished_task(cli: Cli, sessions: Sessions) 
                     {
                         "number": 1,
                         "at": "2026-11-21T12:00:00Z",
+                        "trigger": "schedule",
                         "status_code": None,
                         "error": "dns_error",
+                        "detail": "no such name",
                         "duration_ms": 12,
+                        "dns_ms": 11,
+                        "connect_ms": None,
+                        "first_byte_ms": None,
+                        "remote_address": None,
+                        "request_bytes": 2,
+                        "request_sha256": "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+                        "next_attempt_at": "2026-11-21T12:00:05Z",
                     }
                 ],
             }
@@ -130,7 +147,30 @@ def test_a_person_reads_the_same(cli: Cli, sessions: Sessions) -> None:
     assert ["Suno", "task", "song-1"] in words
     assert ["SUBMITTED", "SUCCESS", "2026-11-21", "12:00:00Z"] in words
     assert ["msg_1", "PENDING", "1", "2026-11-21", "12:00:00Z", "-"] in words
-    assert ["1", "2026-11-21", "12:00:00Z", "dns_error", "12", "ms", "no", "such", "name"] in words
+    attempt = "1 2026-11-21 12:00:00Z schedule dns_error 12 ms (dns 11) - 2 B, sha256 44136fa355b3"
+    assert f"{attempt} 2026-11-21 12:00:05Z no such name".split() in words
+
+
+def test_attempts_are_a_timeline(cli: Cli, sessions: Sessions) -> None:
+    """Each attempt says why it was made, where it went, what came of it and where its time went."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session)
+        task = add_task(session, task_id="song-1", status="SUCCESS", data="1")
+        delivery = add_delivery(session, suno_task_id=task, state="DELIVERED", attempt_count=2)
+        later = {"at": NOW + timedelta(minutes=1), "trigger": "resend", "number": 2, "status_code": 200}
+        way = {"dns_ms": 1, "connect_ms": 20, "first_byte_ms": 300, "remote_address": "192.0.2.7"}
+        add_attempt(session, delivery_id=delivery, duration_ms=322, detail="ok", **later, **way)
+        add_attempt(session, delivery_id=delivery, first_byte_ms=9, detail="x" * 300, remote_address="::1")
+
+    shown = cli("show", "song-1").stdout.splitlines()
+
+    log = [" ".join(line.split()) for line in shown[shown.index("Attempts") + 2 :]]
+    sent = "2 B, sha256 44136fa355b3 -"
+    assert log == [
+        f"1 2026-11-21 12:00:00Z schedule 500 12 ms (first byte 9) ::1 {sent} {'x' * 199}…",
+        f"2 2026-11-21 12:01:00Z resend 200 322 ms (dns 1, connect 20, first byte 300) 192.0.2.7 {sent} ok",
+    ]
 
 
 def test_strangers_words_are_shown_literally(cli: Cli, sessions: Sessions) -> None:

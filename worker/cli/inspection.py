@@ -10,7 +10,8 @@ import msgspec
 from worker.cli.connections import open_database
 from worker.cli.selection import GATEWAY, TASK_ID, choose_gateway
 from worker.cli.terminal import JSON, Section, at, examples, print_json, print_sections, print_table
-from worker.db.history import AttemptMade, History, read_history
+from worker.cli.timeline import attempt_json, timeline
+from worker.db.history import History, read_history
 from worker.db.overview import read_rejections
 from worker.db.session import reading
 from worker.settings import load_settings
@@ -80,7 +81,7 @@ def history_json(history: History) -> dict[str, Any]:
                 "state": one.state,
                 "attempt_count": one.attempt_count,
                 "next_attempt_at": one.next_attempt_at,
-                "attempts": [_attempt_json(attempt) for attempt in one.attempts],
+                "attempts": [attempt_json(attempt) for attempt in one.attempts],
             }
             for one in history.deliveries
         ],
@@ -109,29 +110,15 @@ def history_sections(history: History) -> list[Section]:
         (one.id, one.state, one.attempt_count, at(one.next_attempt_at), one.discard_reason or "-")
         for one in history.deliveries
     ]
-    attempts = [
-        (one.number, at(one.at), one.status_code or one.error, f"{one.duration_ms} ms", one.detail or "-")
-        for delivery in history.deliveries
-        for one in delivery.attempts
-    ]
+    attempts = [one for delivery in history.deliveries for one in delivery.attempts]
     return [
         Section(title=f"Suno task {history.task_id}", columns=("", ""), rows=facts),
         Section(title="Transitions", columns=("from", "to", "at"), rows=changes),
         Section(
             title="Deliveries", columns=("id", "state", "attempts", "next attempt", "why"), rows=deliveries
         ),
-        Section(title="Attempts", columns=("number", "at", "answer", "took", "detail"), rows=attempts),
+        timeline(attempts),
     ]
-
-
-def _attempt_json(one: AttemptMade) -> dict[str, Any]:
-    return {
-        "number": one.number,
-        "at": one.at,
-        "status_code": one.status_code,
-        "error": one.error,
-        "duration_ms": one.duration_ms,
-    }
 
 
 def _excerpt(data: str | None) -> str:

@@ -31,10 +31,18 @@ class AttemptMade:
 
     number: int
     at: datetime
+    trigger: str
     status_code: int | None
     error: str | None
     detail: str | None
     duration_ms: int
+    dns_ms: int | None
+    connect_ms: int | None
+    first_byte_ms: int | None
+    remote_address: str | None
+    request_bytes: int
+    request_sha256: str
+    next_attempt_at: datetime | None  # as it stood after this attempt
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,10 +156,18 @@ def _delivery(row: Delivery, *, attempts: Sequence[Attempt]) -> DeliveryHistory:
             AttemptMade(
                 number=one.number,
                 at=one.at,
+                trigger=one.trigger,
                 status_code=one.status_code,
                 error=one.error,
                 detail=one.detail,
                 duration_ms=one.duration_ms,
+                dns_ms=one.dns_ms,
+                connect_ms=one.connect_ms,
+                first_byte_ms=one.first_byte_ms,
+                remote_address=one.remote_address,
+                request_bytes=one.request_bytes,
+                request_sha256=one.request_sha256,
+                next_attempt_at=one.next_attempt_at,
             )
             for one in attempts
         ),
