@@ -23,7 +23,7 @@ from sqlalchemy import func, make_url, select
 
 from tests.configuration import configured_app
 from tests.programs import NO_GATEWAY, PATIENCE_S, Program, running
-from worker import tasks
+from worker import process, tasks
 from worker.db.models import Rejection, SunoTask
 from worker.db.session import Sessions, make_engine, make_sessions, reading
 from worker.embedded.valkey import free_port, launch_valkey
@@ -283,7 +283,7 @@ def without_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     configured_app()
     nowhere = {"WORKER_DATABASE_URL": f"postgresql+psycopg://x@/x?host={tmp_path}", **NO_GATEWAY}
     opened = Runtime.open(load_settings(nowhere), ring_deliver=lambda: None)
-    monkeypatch.setattr(tasks, "_runtime", opened)
+    monkeypatch.setattr(process, "_runtime", opened)
     yield
     opened.close()
 

@@ -100,7 +100,7 @@ app.conf.update(
     redis_backend_health_check_interval=5,
     # In memory: Beat keeps no file. Two of them are harmless, so two make it highly available.
     beat_scheduler="celery.beat:Scheduler",
-    # `celery -A worker inspect ping -d beat@HOST` answers only while Beat ticks: its health check.
+    # `celery -A worker inspect ping -d celerybeat@HOST` answers only while Beat ticks: its health check.
     beat_enable_remote_control=True,
     beat_schedule={
         "poll": {

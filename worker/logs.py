@@ -32,8 +32,8 @@ SHORTEST_SECRET = 4  # characters; masking a shorter one would blot out ordinary
 # The same for a message that a task puts back on purpose.
 TOLD_IN_ONE_LINE = (redis.ConnectionError, redis.TimeoutError, OperationalError, SchedulingError, Reject)
 
-# Beat and the worker announce each message of each second. At DEBUG they may.
-CHATTY = ("celery.beat", "celery.worker.strategy")
+# Beat and the worker announce each message of each second, and each one that is too old. At DEBUG they may.
+CHATTY = ("celery.beat", "celery.worker.request", "celery.worker.strategy")
 
 
 def configure(

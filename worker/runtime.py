@@ -44,8 +44,9 @@ class Runtime:
         """Build all parts; the database is not asked yet."""
         engine = make_engine(settings.database_url)
         sessions = make_sessions(engine)
-        if not (settings.webhook_secret or any(one.webhook_secret for one in settings.gateways.values())):
-            logger.warning("WORKER_WEBHOOK_SECRET is not set: webhooks are sent unsigned")
+        unsigned = [name for name in settings.gateways if not settings.signing_secrets(gateway=name)]
+        if unsigned:
+            logger.warning("without WORKER_WEBHOOK_SECRET webhooks go unsigned: %s", ", ".join(unsigned))
         pair = clients(allow=settings.webhook_allow, webhook_timeout=settings.webhook_timeout)
         return cls(
             engine=engine,

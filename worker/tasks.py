@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -18,15 +16,13 @@ from typing import Any
 from celery import Task
 from celery.backends.base import Backend, DisabledBackend
 from celery.exceptions import Reject
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from worker.celery import RING_EXPIRES_S, app, settings
-from worker.db.migrate import pending
 from worker.db.persist import describe, is_passing
-from worker.db.session import make_engine
 from worker.intake import Enqueued, put_under_watch, reject
+from worker.process import runtime, stopping
 from worker.prune import prune as prune_past_retention
 from worker.request import Policy, Refused, parse_request
 from worker.rings import Rings
@@ -37,9 +33,6 @@ LONGEST_PAUSE_S = 10.0
 PATIENCE_S = 60.0  # how long `suno.enqueue` waits for a database that is away
 
 logger = logging.getLogger(__name__)
-
-# Set when the worker is told to stop: nothing new is claimed, nobody goes on waiting.
-stopping = threading.Event()
 
 
 class EnqueueRefused(ValueError):
@@ -112,10 +105,15 @@ def prune(*_: object, **__: object) -> dict[str, Any]:
     )
 
 
+def ring_deliver() -> None:
+    """Wake a dispatcher somewhere: the outbox has something new."""
+    rings.ring(deliver)
+
+
 def _enqueue(
     positional: tuple[object, ...], arguments: dict[str, Any], *, sender: str | None
 ) -> dict[str, Any]:
-    opened = runtime()
+    opened = runtime(ring_deliver=ring_deliver)
     with opened.sessions.begin() as session:
         outcome = _take(session, positional, arguments, policy=opened.policy)
         if isinstance(outcome, Refused):
@@ -144,7 +142,7 @@ def _take(
 def _unless_away(step: Callable[[Runtime], Mapping[str, Any]]) -> dict[str, Any]:
     """Take the step; a database that is away is one line, and the next tick tries again."""
     try:
-        opened = runtime()
+        opened = runtime(ring_deliver=ring_deliver)
         opened.make_gateways_known()
         return dict(step(opened))
     except SQLAlchemyError as error:
@@ -152,42 +150,3 @@ def _unless_away(step: Callable[[Runtime], Mapping[str, Any]]) -> dict[str, Any]
             raise
         logger.warning("the database is away: %s", describe(error))
         return {"database": "away"}
-
-
-_lock = threading.Lock()
-_runtime: Runtime | None = None
-
-
-def runtime() -> Runtime:
-    """Return the process's runtime, opened now if there is none."""
-    global _runtime  # noqa: PLW0603  # one per process is what this is for
-    with _lock:
-        if _runtime is None:
-            _runtime = Runtime.open(settings(), ring_deliver=lambda: rings.ring(deliver))
-        return _runtime
-
-
-@worker_init.connect
-def _end_without_tables(**_: object) -> None:
-    """End the worker with one line when the database lacks tables; one that is away is waited for instead."""
-    engine = make_engine(settings().database_url)
-    try:
-        missing = pending(engine)
-    except SQLAlchemyError as error:
-        logger.warning("the database is away: %s", describe(error))
-    else:
-        if missing:
-            sys.exit("the database lacks tables of this version; run `suno-worker migrate`")
-    finally:
-        engine.dispose()
-
-
-@worker_shutting_down.connect
-def _stop(**_: object) -> None:
-    stopping.set()
-
-
-@worker_shutdown.connect
-def _close(**_: object) -> None:
-    if _runtime is not None:
-        _runtime.close()

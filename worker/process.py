@@ -1,0 +1,60 @@
+"""The life of a worker process: what it checks at its start, shares while it runs, and closes at its end."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Callable
+
+from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from sqlalchemy.exc import SQLAlchemyError
+
+from worker.celery import settings
+from worker.db.migrate import pending
+from worker.db.persist import describe
+from worker.db.session import make_engine
+from worker.runtime import Runtime
+
+logger = logging.getLogger(__name__)
+
+# Set when the worker is told to stop: nothing new is claimed, nobody goes on waiting.
+stopping = threading.Event()
+
+_lock = threading.Lock()
+_runtime: Runtime | None = None
+
+
+def runtime(*, ring_deliver: Callable[[], None]) -> Runtime:
+    """Return the process's runtime, opened now if there is none."""
+    global _runtime  # noqa: PLW0603  # one per process is what this is for
+    with _lock:
+        if _runtime is None:
+            _runtime = Runtime.open(settings(), ring_deliver=ring_deliver)
+        return _runtime
+
+
+@worker_init.connect
+def _end_without_tables(**_: object) -> None:
+    """End the worker with one line when the database lacks tables; one that is away is waited for instead."""
+    engine = make_engine(settings().database_url)
+    try:
+        missing = pending(engine)
+    except SQLAlchemyError as error:
+        logger.warning("the database is away: %s", describe(error))
+    else:
+        if missing:
+            sys.exit("the database lacks tables of this version; run `suno-worker migrate`")
+    finally:
+        engine.dispose()
+
+
+@worker_shutting_down.connect
+def _stop(**_: object) -> None:
+    stopping.set()
+
+
+@worker_shutdown.connect
+def _close(**_: object) -> None:
+    if _runtime is not None:
+        _runtime.close()
