@@ -131,7 +131,7 @@ def test_several_gateways_must_be_told_apart(cli: Cli, sessions: Sessions) -> No
     """With two gateways and no `--gateway`, the refusal names both."""
     second = {name.replace("HUB", "OTHER"): value for name, value in HUB.items()}
 
-    refused, taken = cli(*ARGUMENTS, env=second), cli(*ARGUMENTS, "--gateway", "other", env=second)
+    refused, taken = cli(*ARGUMENTS, env=second), cli(*ARGUMENTS, "--gateway", "Other", env=second)
 
     assert (refused.exit_code, taken.exit_code) == (1, 0)
     assert refused.stderr.startswith("Error: gateway: ")

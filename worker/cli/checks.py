@@ -32,7 +32,7 @@ class Probe:
     look: Callable[[], list[Finding]]
 
 
-@click.command(epilog=examples("suno-worker check", "suno-worker check && suno-worker up"))
+@click.command(epilog=examples("suno-worker check"))
 def check() -> None:
     """Check settings, database, migrations, clock, broker and gateways: one line each.
 

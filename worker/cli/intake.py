@@ -10,7 +10,7 @@ from typing import BinaryIO
 import click
 
 from worker.cli.connections import open_database
-from worker.cli.selection import GATEWAY, TASK_ID, TaskId, choose_gateway
+from worker.cli.selection import GATEWAY, TASK_ID, TaskId, choose_gateway, lower_name
 from worker.cli.terminal import examples, printable
 from worker.core.lifecycle import Action
 from worker.db import gateways
@@ -35,12 +35,18 @@ from worker.settings import Settings, load_settings
 @click.option(
     "--action",
     type=click.Choice([action.value for action in Action], case_sensitive=False),
+    metavar="|".join(Action),
     help="What the task makes.",
 )
 @click.option(
     "--notify-hook", metavar="URL", help="Where to POST the result. Without it the task is only watched."
 )
-@click.option("--gateway", metavar="NAME", help="A configured gateway; needed when there are several.")
+@click.option(
+    "--gateway",
+    metavar="NAME",
+    callback=lower_name,
+    help="A configured gateway; needed when there are several.",
+)
 @click.option(
     "--file",
     "stream",

@@ -22,12 +22,18 @@ class TaskId(click.ParamType[str]):
         return value
 
 
+def lower_name(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """Return a gateway's name as the settings have it: in lower case."""
+    del ctx, param
+    return None if name is None else name.strip().lower()
+
+
 TASK_ID = click.argument("task_id", type=TaskId(), metavar="TASK_ID")
 GATEWAY = click.option(
     "--gateway",
     metavar="NAME",
     type=str,
-    callback=lambda _ctx, _param, name: name.strip().lower() if name else None,
+    callback=lower_name,
     help="The gateway's name; needed only when several have a task of this id.",
 )
 

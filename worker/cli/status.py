@@ -99,7 +99,7 @@ def overview_sections(overview: Overview, letters: int | None, *, settings: Sett
         ("oldest due poll waits", f"{_seconds(overview.oldest_due_poll)} s"),
         ("oldest due delivery waits", f"{_seconds(overview.oldest_due_delivery)} s"),
         ("rejections", overview.rejections),
-        ("dead letters", "unknown: the broker does not answer" if letters is None else letters),
+        ("dead letters", "unknown: no broker answers" if letters is None else letters),
     ]
     gateways = [
         (one.name, one.pending, at(one.cooling_until), _trouble(one, settings) or "-")
