@@ -72,6 +72,16 @@ def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetim
     return replace(limited, failures=failures, openings=health.openings + 1, open_until=now + wait)
 
 
+def next_claim_at(health: OriginHealth, *, due: datetime | None, now: datetime) -> datetime | None:
+    """Return when a claim should look at the origin whose first delivery is `due`; None when it has none.
+
+    Never in the past: an origin that had its turn waits behind those that did not.
+    """
+    if due is None:
+        return None
+    return max(due, now) if health.open_until is None else max(due, now, health.open_until)
+
+
 def share(free: int, wants: Sequence[int]) -> list[int]:
     """Split `free` slots between origins that could use `wants`: nobody gets more than it wants.
 
