@@ -25,6 +25,8 @@ from worker.core.webhook import (
     Verdict,
     encode_body,
     headers,
+    is_delivered,
+    is_transient,
     judge,
     origin_of,
 )
@@ -234,6 +236,24 @@ def test_suspect_answers_get_a_short_one(status_code: int) -> None:
 def test_permanent_failures_are_discarded_at_once(error: PostError) -> None:
     """What no retry can heal gets none."""
     assert verdict(Failed(error=error, detail="why")) == Discarded(reason=f"{error}: why")
+
+
+@pytest.mark.parametrize("attempt_count", [1, 4])
+@pytest.mark.parametrize("error", [None, *PostError], ids=str)
+def test_what_is_transient_is_what_gets_the_full_schedule(
+    error: PostError | None, attempt_count: int
+) -> None:
+    """The two questions about an outcome agree with its verdict, for every status and every error."""
+    codes = range(100, 600) if error is None else ()
+    every: list[PostOutcome] = [answered(code) for code in codes]
+    if error is not None:
+        every.append(Failed(error=error, detail="why"))
+    full = DEFAULT_RETRY_SCHEDULE[attempt_count - 1]
+
+    for outcome in every:
+        judged = verdict(outcome, attempt_count=attempt_count)
+        assert is_delivered(outcome) is (judged == Delivered())
+        assert is_transient(outcome) is (judged == Retry(at=NOW + full))
 
 
 def test_the_count_alone_picks_the_step() -> None:
