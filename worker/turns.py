@@ -2,9 +2,9 @@
 
 A claim looks at the origins that have waited longest, takes their rows, counts what they have in flight and
 shares the free slots between them. An origin that got its turn waits behind those that did not. One at its
-limit sleeps until a record frees a slot, or the first of its leases ends; one behind its breaker sleeps until a
-probe is due. So a claim costs what it takes, not what waits: a hundred thousand deliveries of one origin are one
-row here.
+limit sleeps until a record frees a slot, or the first of its leases ends; one behind its breaker sleeps
+until a probe is due. So a claim costs what it takes, not what waits: a hundred thousand deliveries of one
+origin are one row here.
 
 Of each origin's share a third goes to results that were never tried, so that a backlog of retries does not
 starve them; the rest goes to the longest due.
@@ -12,7 +12,8 @@ starve them; the rest goes to the longest due.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -42,74 +43,71 @@ class Terms:
     chance: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One origin in one claim: what it may have in flight, what it has, and what it is granted now."""
+
+    health: OriginHealth
+    limit: int
+    busy: InFlight
+    granted: int
+
+
 def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Lease]:
     """Take at most `free` due deliveries and set when their origins are looked at next."""
     now = read_now(session)
     waiting = origins.due(session, limit=ORIGINS + 1, now=now)
-    chosen = waiting[:ORIGINS]
-    if not chosen:
+    turns = _turns(session, waiting=waiting[:ORIGINS], free=min(free, LARGEST_CLAIM), terms=terms, now=now)
+    if not turns:
         return Claimed(items=[], more=False)
-    health = origins.lock(session, origins=chosen)
-    busy = origins.in_flight(session, origins=health, now=now)
-    grants = _grants(chosen, health=health, busy=busy, free=min(free, LARGEST_CLAIM), terms=terms, now=now)
-    claims = _take(session, grants=grants, terms=terms, now=now)
-    held_back = _reschedule(session, health=health, busy=busy, claims=claims, terms=terms, now=now)
-    left = len(waiting) > ORIGINS or held_back
+    claims = _take(session, turns=turns, terms=terms, now=now)
+    held_back = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
     leases = deliveries.read(session, claims=claims, now=now, until=now + terms.lease) if claims else []
-    return Claimed(items=leases, more=left)
+    return Claimed(items=leases, more=held_back or len(waiting) > ORIGINS)
 
 
-def _grants(
-    chosen: list[str],
-    *,
-    health: Mapping[str, OriginHealth],
-    busy: Mapping[str, InFlight],
-    free: int,
-    terms: Terms,
-    now: datetime,
-) -> dict[str, int]:
-    """Share the slots in the order in which the origins waited; an origin pruned meanwhile gets none."""
-    names = [origin for origin in chosen if origin in health]
-    wants = [capacity(health[name], most=terms.most, now=now) - busy[name].count for name in names]
-    return dict(zip(names, share(free, wants), strict=True))
+def _turns(
+    session: Session, *, waiting: Sequence[str], free: int, terms: Terms, now: datetime
+) -> dict[str, Turn]:
+    """Take the origins' rows and share the slots in the order in which they waited."""
+    if not waiting:
+        return {}
+    health = origins.lock(session, origins=waiting)
+    busy = origins.in_flight(session, origins=health, now=now)
+    names = [name for name in waiting if name in health]  # another may have been pruned meanwhile
+    limits = [capacity(health[name], most=terms.most, now=now) for name in names]
+    grants = share(free, [limit - busy[name].count for name, limit in zip(names, limits, strict=True)])
+    return {
+        name: Turn(health=health[name], limit=limit, busy=busy[name], granted=granted)
+        for name, limit, granted in zip(names, limits, grants, strict=True)
+    }
 
 
-def _take(session: Session, *, grants: Mapping[str, int], terms: Terms, now: datetime) -> list[Claim]:
+def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: datetime) -> list[Claim]:
     until = now + terms.lease
-    shares = {name: min(grant, int(grant * FIRST_SHARE + terms.chance)) for name, grant in grants.items()}
+    shares = {name: int(turn.granted * FIRST_SHARE + terms.chance) for name, turn in turns.items()}
     first = deliveries.claim(session, grants=shares, first_only=True, until=until, now=now)
-    taken = _by_origin(first)
-    rest = {name: grant - taken.get(name, 0) for name, grant in grants.items()}
+    taken = Counter(claim.origin for claim in first)
+    rest = {name: turn.granted - taken[name] for name, turn in turns.items()}
     return first + deliveries.claim(session, grants=rest, first_only=False, until=until, now=now)
 
 
 def _reschedule(
-    session: Session,
-    *,
-    health: Mapping[str, OriginHealth],
-    busy: Mapping[str, InFlight],
-    claims: list[Claim],
-    terms: Terms,
-    now: datetime,
+    session: Session, *, turns: Mapping[str, Turn], claims: Sequence[Claim], terms: Terms, now: datetime
 ) -> bool:
     """Set when each origin is looked at next; say whether one has more that is due and may be sent."""
-    taken = _by_origin(claims)
-    first_due = origins.next_due(session, origins=health)
-    after: dict[str, datetime | None] = {}
+    taken = Counter(claim.origin for claim in claims)
+    first_due = origins.next_due(session, origins=turns)
+    at: dict[str, datetime | None] = {}
     held_back = False
-    for name, one in health.items():
-        due, limit = first_due[name], capacity(one, most=terms.most, now=now)
-        after[name] = next_claim_at(one, due=due, now=now)
-        if due is not None and due <= now and limit > 0:
-            held_back = True
-            if busy[name].count + taken.get(name, 0) >= limit:
-                after[name] = busy[name].first_end or now + terms.lease
-    origins.reschedule(session, at=after)
+    for name, turn in turns.items():
+        due = first_due[name]
+        more = due is not None and due <= now and turn.limit > 0
+        held_back = held_back or more
+        if more and turn.busy.count + taken[name] >= turn.limit:
+            at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
+        elif turn.granted or not more:
+            at[name] = next_claim_at(turn.health, due=due, now=now)
+        # else: no slot was left for it, so it keeps its place in the line.
+    origins.reschedule(session, at=at)
     return held_back
-
-
-def _by_origin(claims: list[Claim]) -> dict[str, int]:
-    counted: dict[str, int] = {}
-    for claim in claims:
-        counted[claim.origin] = counted.get(claim.origin, 0) + 1
-    return counted

@@ -100,6 +100,8 @@ def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetim
 
 def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
     """Set when each origin, locked by this transaction, is looked at next."""
+    if not at:
+        return
     origins = table_of(Origin)
     statement = update(origins).where(origins.c.origin == bindparam("key"))
     session.connection().execute(
