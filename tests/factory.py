@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import itertools
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
+from worker.clients.exchange import Exchange, exchange_of
+from worker.clients.passage import Passage
+from worker.core.webhook import PostOutcome
 from worker.db import origins
 from worker.db.models import Attempt, Delivery, Gateway, Origin, PollBatch, SunoTask, Transition
 
@@ -67,8 +71,23 @@ def add_delivery(session: Session, *, suno_task_id: int | None = None, **columns
 
 def add_attempt(session: Session, *, delivery_id: str, **columns: object) -> None:
     """Insert an attempt that was answered 500."""
-    values = {"number": 1, "at": NOW, "duration_ms": 12, "status_code": 500, "detail": ""} | columns
+    values = {
+        "number": 1,
+        "at": NOW,
+        "trigger": "schedule",
+        "duration_ms": 12,
+        "status_code": 500,
+        "detail": "",
+        "request_bytes": len(b"{}"),
+        "request_sha256": sha256(b"{}").hexdigest(),
+    } | columns
     session.execute(insert(Attempt).values(delivery_id=delivery_id, **values))
+
+
+def exchange(outcome: PostOutcome, *, body: bytes = b"{}") -> Exchange:
+    """Return a POST of 12 ms over a pooled connection."""
+    passage = Passage(asked_at=0.0, connected_at=0.0, heard_at=0.01, remote_address="192.0.2.1")
+    return exchange_of(outcome, passage=passage, begun=0.0, end=0.012, body=body)
 
 
 def add_transition(session: Session, *, suno_task_id: int, **columns: object) -> None:

@@ -147,6 +147,10 @@ MALFORMED: dict[str, tuple[bytes, str]] = {
     "body too long": (message(body=[[], {}, {}, {}]), "body: Expected `array` of at most length 3"),
     "args an object": (message(body=[{}, {}, EMBED]), "body: Expected `array`, got `object`"),
     "kwargs a list": (message(body=[[], [], EMBED]), "body: Expected `object`, got `array`"),
+    "an argument that Celery takes for its own": (
+        message(body=[[], {"self": 1}, EMBED]),
+        "body: kwargs: Celery cannot hand on an argument named 'self'",
+    ),
     "kwargs nested": (
         message(body=[[], {"task_id": json.loads(nested(100))}, EMBED]),
         f"body: nested deeper than {DEEPEST} levels",

@@ -13,8 +13,9 @@ import pytest
 from sqlalchemy import select, update
 from standardwebhooks import Webhook
 
-from tests.factory import HOOK, add_delivery, add_gateway, add_origin, add_task
+from tests.factory import HOOK, add_delivery, add_gateway, add_origin, add_task, exchange
 from worker.clients.endpoint import Post
+from worker.clients.exchange import Exchange
 from worker.clients.portal import Portal
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome
@@ -33,11 +34,12 @@ class Receivers:
     sent: list[Post] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
 
-    async def post(self, post: Post) -> PostOutcome:
+    async def post(self, post: Post) -> Exchange:
         """Answer 200 when nothing else is left."""
         self.sent.append(post)
         self.meanwhile()
-        return self.outcomes.pop(0) if self.outcomes else answer(200)
+        outcome = self.outcomes.pop(0) if self.outcomes else answer(200)
+        return exchange(outcome, body=post.body)
 
 
 def answer(status_code: int, *, retry_after: str | None = None) -> Answered:

@@ -215,7 +215,7 @@ def test_first_attempts_are_not_starved_by_retries(hub: Sessions, now: datetime)
 
 
 def test_a_share_of_one_slot_falls_by_chance(hub: Sessions, now: datetime) -> None:
-    """A slow origin with one slot serves both kinds: a third of the time the untried, else the longest due."""
+    """A slow origin with one slot serves both kinds: at times the untried, else the longest due."""
     (retry,) = add(hub, HOT, 1, at=now - timedelta(hours=1), attempt_count=3)
     (fresh,) = add(hub, HOT, 1, at=now)
     change_origin(hub, HOT, concurrency=1)

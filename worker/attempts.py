@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, assert_never
 
+from worker.clients.exchange import Exchange
 from worker.core.webhook import (
     Answered,
     Delivered,
     Discarded,
     Failed,
-    PostOutcome,
     Retry,
     Verdict,
     origin_of,
@@ -22,12 +23,12 @@ from worker.db.deliveries import Held, Lease, State
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Posted:
-    """What came of one POST."""
+class Trigger(StrEnum):
+    """Why an attempt was made."""
 
-    outcome: PostOutcome
-    duration: timedelta
+    SCHEDULE = "schedule"  # the first, and each retry when its time had come
+    RESEND = "resend"
+    RECOVER = "recover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ class Entry:
     attempt: dict[str, Any]
 
 
-def enter(lease: Lease, posted: Posted, *, row: Held, verdict: Verdict, now: datetime) -> Entry:
+def enter(lease: Lease, exchange: Exchange, *, row: Held, verdict: Verdict, now: datetime) -> Entry:
     """Return what to write for an outcome, given the row as it is now.
 
     An outcome whose lease was taken over is late: its attempt is logged and counted, and it changes the
@@ -53,7 +54,7 @@ def enter(lease: Lease, posted: Posted, *, row: Held, verdict: Verdict, now: dat
         lease=lease,
         applied=applied,
         change=_change(lease, row=row, applied=applied, now=now),
-        attempt=_attempt(lease, posted, applied=applied),
+        attempt=_attempt(lease, exchange, applied=applied),
     )
 
 
@@ -80,27 +81,34 @@ def _change(lease: Lease, *, row: Held, applied: Verdict | None, now: datetime) 
             assert_never(applied)
 
 
-def _attempt(lease: Lease, posted: Posted, *, applied: Verdict | None) -> dict[str, Any]:
+def _attempt(lease: Lease, exchange: Exchange, *, applied: Verdict | None) -> dict[str, Any]:
     """Return the attempt's row; `applied` is None when the outcome came too late to count."""
-    match posted.outcome:
+    match exchange.outcome:
         case Answered(status_code=status_code, excerpt=excerpt):
             outcome: dict[str, Any] = {"status_code": status_code, "error": None, "detail": excerpt}
         case Failed(error=error, detail=detail):
             outcome = {"status_code": None, "error": error.value, "detail": detail}
         case _:
-            assert_never(posted.outcome)
+            assert_never(exchange.outcome)
     return outcome | {
         "delivery_id": lease.id,
         "number": lease.claims,
         "at": lease.claimed_at,
-        "duration_ms": round(posted.duration.total_seconds() * 1000),
+        "trigger": Trigger.SCHEDULE.value,
+        "duration_ms": _ms(exchange.duration),
+        "dns_ms": _ms(exchange.dns),
+        "connect_ms": _ms(exchange.connect),
+        "first_byte_ms": _ms(exchange.first_byte),
+        "remote_address": exchange.remote_address,
+        "request_bytes": exchange.request_bytes,
+        "request_sha256": exchange.request_sha256,
         "next_attempt_at": applied.at if isinstance(applied, Retry) else None,
     }
 
 
-def log_attempt(lease: Lease, posted: Posted, verdict: Verdict | None) -> None:
+def log_attempt(lease: Lease, exchange: Exchange, verdict: Verdict | None) -> None:
     """Log the attempt in one line; the hook's path and query may hold a secret and stay out."""
-    answer = posted.outcome
+    answer = exchange.outcome
     logger.info(
         "delivery=%s task_id=%s attempt=%d origin=%s answer=%s duration_ms=%d verdict=%s",
         lease.id,
@@ -108,6 +116,11 @@ def log_attempt(lease: Lease, posted: Posted, verdict: Verdict | None) -> None:
         lease.claims,
         origin_of(lease.result.notify_hook),
         answer.status_code if isinstance(answer, Answered) else answer.error.value,
-        round(posted.duration.total_seconds() * 1000),
+        _ms(exchange.duration),
         "late" if verdict is None else type(verdict).__name__.lower(),
     )
+
+
+def _ms(duration: timedelta | None) -> int | None:
+    """Return a duration in whole milliseconds."""
+    return None if duration is None else round(duration.total_seconds() * 1000)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import random
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
@@ -19,8 +18,9 @@ from typing import Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from worker.attempts import Posted, enter, log_attempt
+from worker.attempts import enter, log_attempt
 from worker.clients.endpoint import Post
+from worker.clients.exchange import Exchange
 from worker.core.webhook import (
     Delivered,
     Discarded,
@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 class Posts(Protocol):
     """The endpoint client's one verb."""
 
-    async def post(self, post: Post) -> PostOutcome:
+    async def post(self, post: Post) -> Exchange:
         """Send `post` and return what came of it; raises nothing."""
 
 
@@ -108,7 +108,7 @@ class Dispatcher:
             logger.warning("the database is away; nothing was claimed: %s", describe(error))
             return Claimed(items=[], more=False)
 
-    async def call(self, item: Lease) -> AsyncIterator[Posted]:
+    async def call(self, item: Lease) -> AsyncIterator[Exchange]:
         """Sign and POST."""
         body = encode_body(item.result)
         signed = headers(
@@ -119,11 +119,9 @@ class Dispatcher:
             body=body,
             version=__version__,
         )
-        begun = time.monotonic()
-        outcome = await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))
-        yield Posted(outcome=outcome, duration=timedelta(seconds=time.monotonic() - begun))
+        yield await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))
 
-    def record(self, finished: Sequence[tuple[Lease, Posted]]) -> None:
+    def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:
         """Judge the outcomes and write them in one transaction, with their attempt rows."""
         try:
             verdicts = persist(
@@ -137,31 +135,31 @@ class Dispatcher:
                 "%d attempts were not recorded: %s", len(finished), describe(error)
             )
             return
-        for (lease, posted), verdict in zip(finished, verdicts, strict=True):
+        for (lease, exchange), verdict in zip(finished, verdicts, strict=True):
             self._count(verdict)
-            log_attempt(lease, posted, verdict)
+            log_attempt(lease, exchange, verdict)
 
-    def _record_group(self, finished: Sequence[tuple[Lease, Posted]]) -> list[Verdict | None]:
+    def _record_group(self, finished: Sequence[tuple[Lease, Exchange]]) -> list[Verdict | None]:
         with self._sessions.begin() as session:
             now = read_now(session)
             held = deliveries.hold(session, ids=[lease.id for lease, _ in finished])
             entries = [
-                enter(lease, posted, row=row, verdict=self._judge(posted, row=row, now=now), now=now)
-                for lease, posted in finished
+                enter(lease, exchange, row=row, verdict=self._judge(exchange, row=row, now=now), now=now)
+                for lease, exchange in finished
                 if (row := held.get(lease.id)) is not None  # None: pruned meanwhile, nothing left to write
             ]
             deliveries.write_if_state_seen(session, changes=[entry.change for entry in entries])
             deliveries.add_attempts(session, rows=[entry.attempt for entry in entries])
             outcomes: dict[str, list[PostOutcome]] = {}
-            for lease, posted in finished:
-                outcomes.setdefault(lease.origin, []).append(posted.outcome)
+            for lease, exchange in finished:
+                outcomes.setdefault(lease.origin, []).append(exchange.outcome)
             record_outcomes(session, outcomes=outcomes, most=self._origin_concurrency, now=now)
         applied = {(entry.lease.id, entry.lease.claims): entry.applied for entry in entries}
         return [applied.get((lease.id, lease.claims)) for lease, _ in finished]
 
-    def _judge(self, posted: Posted, *, row: Held, now: datetime) -> Verdict:
+    def _judge(self, exchange: Exchange, *, row: Held, now: datetime) -> Verdict:
         return judge(
-            posted.outcome,
+            exchange.outcome,
             attempt_count=row.attempt_count + 1,
             retry_schedule=self._retry_schedule,
             now=now,

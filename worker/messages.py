@@ -125,9 +125,12 @@ def check(*, queue: str, item: bytes) -> None:
     body, headers = _decode(loads, text, part="body"), envelope.headers or {}
     if "task" in headers:
         fields = _shape(headers, Fields, part="headers")
-        _shape(body, Body, part="body")
+        kwargs = _shape(body, Body, part="body").kwargs
     else:
-        fields = _shape(body, OldBody, part="body")
+        old = fields = _shape(body, OldBody, part="body")
+        kwargs = old.kwargs
+    if "self" in kwargs:
+        raise Malformed("body: kwargs: Celery cannot hand on an argument named 'self'")
     _decode(maybe_iso8601, fields.expires, part="expires")
 
 

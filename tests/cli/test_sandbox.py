@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from standardwebhooks import Webhook
 
+from worker.cli import main
 from worker.cli.sandbox import sandbox
 from worker.core.wire import Fetch
 from worker.sandbox.hosting import hosted
@@ -158,3 +159,12 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert outcome.exit_code == 1
     assert outcome.output.endswith("pip install suno-worker[sandbox]\n")
+
+
+def test_an_address_of_another_machine_is_one_line() -> None:
+    """A host that this machine does not have is an error without a traceback."""
+    outcome = CliRunner().invoke(main, ["sandbox", "receiver", "--host", "203.0.113.1"])
+
+    assert outcome.exit_code == 1
+    assert "203.0.113.1" in outcome.output
+    assert len(outcome.output.splitlines()) == 1

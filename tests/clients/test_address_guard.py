@@ -16,8 +16,9 @@ from worker.clients.connections import Connections
 from worker.clients.endpoint import EndpointClient, Post
 from worker.clients.failures import explain
 from worker.clients.lookup import Lookup
+from worker.clients.passage import Passage
 from worker.core.addresses import Allow
-from worker.core.webhook import Answered, Failed, PostError
+from worker.core.webhook import Answered, Failed, PostError, PostOutcome
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +56,11 @@ async def both_loopbacks() -> AsyncIterator[list[Peer]]:
         with suppress(OSError):
             peers.append(await stack.enter_async_context(answering(OK, host="::1", port=peers[0].port)))
         yield peers
+
+
+async def send(client: EndpointClient, post: Post) -> PostOutcome:
+    """Post and return the outcome alone."""
+    return (await client.post(post)).outcome
 
 
 def post_to(host: str, port: int) -> Post:
@@ -96,7 +102,7 @@ def post_to(host: str, port: int) -> Post:
 async def test_no_form_of_a_forbidden_address_is_connected_to(host: str) -> None:
     """However loopback is written, the post fails for good and not one TCP connect is made."""
     async with name_server({}) as names, client_of(names, allow=NOBODY) as client, both_loopbacks() as peers:
-        outcome = await client.post(post_to(host, peers[0].port))
+        outcome = await send(client, post_to(host, peers[0].port))
     assert isinstance(outcome, Failed)
     assert outcome.error in {PostError.BLOCKED_ADDRESS, PostError.INVALID_URL, PostError.DNS}
     assert [peer.accepts for peer in peers] == [0] * len(peers)
@@ -107,8 +113,8 @@ async def test_an_allowed_network_opens_its_literals(allowed: str) -> None:
     """WORKER_WEBHOOK_ALLOW takes networks and single addresses."""
     async with client_of(allow=Allow.parse([allowed])) as client, both_loopbacks() as peers:
         port = peers[0].port
-        assert await client.post(post_to("127.0.0.1", port)) == DELIVERED
-        assert await client.post(post_to("[::1]", port)) == BLOCKED
+        assert await send(client, post_to("127.0.0.1", port)) == DELIVERED
+        assert await send(client, post_to("[::1]", port)) == BLOCKED
     assert [peer.accepts for peer in peers] == [1, 0][: len(peers)]
 
 
@@ -116,15 +122,15 @@ async def test_an_allowed_ipv6_address_is_connected_to() -> None:
     """IPv6 literals work like IPv4's where the machine has them."""
     async with client_of(allow=Allow.parse(["::1", "127.0.0.1"])) as client, both_loopbacks() as peers:
         literals = ["127.0.0.1", "[::1]"][: len(peers)]
-        outcomes = [await client.post(post_to(literal, peers[0].port)) for literal in literals]
+        outcomes = [await send(client, post_to(literal, peers[0].port)) for literal in literals]
     assert outcomes == [DELIVERED] * len(peers)
 
 
 async def test_localhost_works_when_allowed_by_name() -> None:
     """Names of /etc/hosts are known, and a host allowed by name is connected to wherever it leads."""
     async with client_of(allow=Allow.parse(["localhost"])) as client, answering(OK) as peer:
-        assert await client.post(post_to("localhost", peer.port)) == DELIVERED
-        assert isinstance(await client.post(post_to("127.0.0.1", peer.port)), Failed)
+        assert await send(client, post_to("localhost", peer.port)) == DELIVERED
+        assert isinstance(await send(client, post_to("127.0.0.1", peer.port)), Failed)
     assert peer.accepts == 1
 
 
@@ -138,11 +144,11 @@ async def test_a_name_is_judged_by_its_addresses() -> None:
         answering(OK) as inside,
         answering(OK, host=PUBLIC, port=inside.port) as outside,
     ):
-        assert await client.post(post_to("inside.test", inside.port)) == BLOCKED
+        assert await send(client, post_to("inside.test", inside.port)) == BLOCKED
         assert (inside.accepts, outside.accepts) == (0, 0)
-        assert await client.post(post_to("outside.test", outside.port)) == DELIVERED
+        assert await send(client, post_to("outside.test", outside.port)) == DELIVERED
         assert (inside.accepts, outside.accepts) == (0, 1)
-        assert await client.post(post_to("trusted.test", inside.port)) == DELIVERED
+        assert await send(client, post_to("trusted.test", inside.port)) == DELIVERED
         assert (inside.accepts, outside.accepts) == (1, 1)
 
 
@@ -159,7 +165,7 @@ async def test_one_forbidden_address_refuses_the_whole_name(addresses: list[str]
         answering(OK) as inside,
         answering(OK, host=PUBLIC, port=inside.port) as outside,
     ):
-        assert await client.post(post_to("mixed.test", inside.port)) == BLOCKED
+        assert await send(client, post_to("mixed.test", inside.port)) == BLOCKED
     assert (inside.accepts, outside.accepts) == (0, 0)
 
 
@@ -171,10 +177,10 @@ async def test_an_answer_that_changes_is_judged_again() -> None:
         answering(OK, host=PUBLIC, port=inside.port) as outside,
     ):
         async with client_of(names, allow=SECOND_ONLY) as client:
-            assert await client.post(post_to("moving.test", inside.port)) == DELIVERED
+            assert await send(client, post_to("moving.test", inside.port)) == DELIVERED
         assert names.lookups("moving.test") == 1
         async with client_of(names, allow=SECOND_ONLY) as client:
-            assert await client.post(post_to("moving.test", inside.port)) == BLOCKED
+            assert await send(client, post_to("moving.test", inside.port)) == BLOCKED
         assert names.lookups("moving.test") == 2
     assert (inside.accepts, outside.accepts) == (0, 1)
 
@@ -190,7 +196,7 @@ async def test_the_socket_is_refused_even_if_all_else_lets_the_address_pass(host
         request = httpx.Request("POST", f"http://{host}:{peers[0].port}/")
         try:
             with pytest.raises(httpx.TransportError) as caught:
-                await connections.answer(request, connect=LONG, read=LONG).__aenter__()
+                await connections.answer(request, connect=LONG, read=LONG, passage=Passage()).__aenter__()
         finally:
             await connections.close()
             await lookup.close()
@@ -208,8 +214,8 @@ async def test_the_next_address_of_a_name_is_tried() -> None:
         client_of(names, allow=allow) as client,
         answering(OK, host=PUBLIC) as peer,
     ):
-        assert await client.post(post_to("half.test", peer.port)) == DELIVERED
-        assert await client.post(post_to("dead.test", peer.port)) == Failed(
+        assert await send(client, post_to("half.test", peer.port)) == DELIVERED
+        assert await send(client, post_to("dead.test", peer.port)) == Failed(
             error=PostError.REFUSED, detail="the connection was refused"
         )
 
@@ -223,7 +229,7 @@ async def test_the_operator_reads_the_address_and_the_author_does_not(
         name_server({"inside.test": [["10.1.2.3"]]}) as names,
         client_of(names, allow=NOBODY) as client,
     ):
-        outcome = await client.post(post_to("inside.test", 8080))
+        outcome = await send(client, post_to("inside.test", 8080))
     assert outcome == BLOCKED
     assert caplog.messages == ["no connection to 'inside.test': it resolves to 10.1.2.3, not public"]
 
@@ -231,14 +237,14 @@ async def test_the_operator_reads_the_address_and_the_author_does_not(
 async def test_a_name_without_address_is_a_dns_error() -> None:
     """NXDOMAIN and an empty answer are the same to us."""
     async with name_server({"empty.test": [[]]}) as names, client_of(names, allow=NOBODY) as client:
-        outcomes = [await client.post(post_to(name, 8080)) for name in ("missing.test", "empty.test")]
+        outcomes = [await send(client, post_to(name, 8080)) for name in ("missing.test", "empty.test")]
     assert outcomes == [Failed(error=PostError.DNS, detail="the host name has no address")] * 2
 
 
 async def test_a_name_server_that_fails_is_a_dns_error() -> None:
     """SERVFAIL is told apart from a name that does not exist."""
     async with name_server({"sick.test": ["failure"]}) as names, client_of(names, allow=NOBODY) as client:
-        outcome = await client.post(post_to("sick.test", 8080))
+        outcome = await send(client, post_to("sick.test", 8080))
     assert outcome == Failed(error=PostError.DNS, detail="the name servers could not answer")
 
 
@@ -248,7 +254,7 @@ async def test_a_name_server_that_fails_is_a_dns_error() -> None:
 async def test_an_impossible_name_is_a_failure(host: str) -> None:
     """Names that no server can hold end as a word."""
     async with name_server({}) as names, client_of(names, allow=NOBODY) as client:
-        outcome = await client.post(post_to(host, 8080))
+        outcome = await send(client, post_to(host, 8080))
     assert isinstance(outcome, Failed)
     assert outcome.error in {PostError.DNS, PostError.INVALID_URL}
 
@@ -257,7 +263,7 @@ async def test_a_silent_name_server_is_a_dns_error(monkeypatch: pytest.MonkeyPat
     """A look-up ends within its own time and says what was silent."""
     monkeypatch.setattr("worker.clients.lookup.LOOKUP_TIMEOUT", timedelta(milliseconds=100))
     async with name_server({"slow.test": ["silence"]}) as names, client_of(names, allow=NOBODY) as client:
-        outcome = await client.post(post_to("slow.test", 8080))
+        outcome = await send(client, post_to("slow.test", 8080))
     assert outcome == Failed(error=PostError.DNS, detail="the name servers did not answer in time")
 
 
@@ -273,7 +279,7 @@ async def test_fifty_silent_name_servers_stop_nobody() -> None:
     ):
         hanging = [asyncio.create_task(client.post(post_to(name, 8080))) for name in silent]
         await names.until_asked(silent)
-        assert await client.post(post_to("healthy.test", healthy.port)) == DELIVERED
+        assert await send(client, post_to("healthy.test", healthy.port)) == DELIVERED
         assert not any(task.done() for task in hanging)
         for task in hanging:
             task.cancel()

@@ -51,6 +51,11 @@ async def endpoint_client(
         await client.close()
 
 
+async def send(client: EndpointClient, post: Post) -> PostOutcome:
+    """Post and return the outcome alone."""
+    return (await client.post(post)).outcome
+
+
 def post_to(port: int, path: str = "/hook", *, scheme: str = "http", body: bytes = b'{"a":1}') -> Post:
     """Make a POST to a peer on loopback."""
     headers = {"content-type": "application/json", "webhook-id": "msg_1", "user-agent": "suno-worker/0"}
@@ -61,13 +66,13 @@ async def outcome_of(script: Script, *, within: timedelta = LONG, scheme: str = 
     """Post once to a peer that runs `script`."""
     tls = server_tls() if scheme == "https" else None
     async with endpoint_client(within=within, tls=True) as client, listen(script, tls=tls) as peer:
-        return await client.post(post_to(peer.port, scheme=scheme))
+        return await send(client, post_to(peer.port, scheme=scheme))
 
 
 async def test_the_request_arrives_as_it_was_given() -> None:
     """The receiver gets our headers, the body byte for byte, and nothing invites a compressed answer."""
     async with endpoint_client() as client, answering(OK) as peer:
-        assert await client.post(post_to(peer.port)) == Answered(
+        assert await send(client, post_to(peer.port)) == Answered(
             status_code=200, retry_after=None, excerpt="ok"
         )
     head, _, body = peer.requests[0].partition(b"\r\n\r\n")
@@ -93,7 +98,7 @@ async def test_the_request_arrives_as_it_was_given() -> None:
 async def test_the_url_is_sent_as_it_is_written(path: str) -> None:
     """No escape is undone, added or changed, for a signature may cover the URL."""
     async with endpoint_client() as client, answering(OK) as peer:
-        await client.post(post_to(peer.port, path))
+        await send(client, post_to(peer.port, path))
     sent = peer.requests[0].split(b" ")[1].decode()
     assert sent in (path, path.removesuffix("?"))
 
@@ -104,7 +109,7 @@ async def test_the_status_line_is_the_outcome(status: int) -> None:
     async with endpoint_client() as client, answering(OK) as elsewhere:
         where = f"Location: http://127.0.0.1:{elsewhere.port}/"
         async with answering(answer(b"", status=f"{status} X", headers=where)) as peer:
-            outcome = await client.post(post_to(peer.port))
+            outcome = await send(client, post_to(peer.port))
     assert outcome == Answered(status_code=status, retry_after=None, excerpt="")
     assert (peer.accepts, elsewhere.accepts) == (1, 0)
 
@@ -116,7 +121,7 @@ async def test_retry_after_is_handed_on() -> None:
         for value in ("120", "Sun, 06 Nov 1994 08:49:37 GMT", "9" * 4000)
     ]
     async with endpoint_client() as client, answering(*answers) as peer:
-        outcomes = [await client.post(post_to(peer.port)) for _ in answers]
+        outcomes = [await send(client, post_to(peer.port)) for _ in answers]
     assert [outcome.retry_after for outcome in outcomes if isinstance(outcome, Answered)] == [
         "120",
         "Sun, 06 Nov 1994 08:49:37 GMT",
@@ -157,7 +162,7 @@ async def test_nobody_listens() -> None:
     async with answering(OK) as peer:
         pass
     async with endpoint_client() as client:
-        outcome = await client.post(post_to(peer.port))
+        outcome = await send(client, post_to(peer.port))
     assert outcome == Failed(error=PostError.REFUSED, detail="the connection was refused")
 
 
@@ -172,7 +177,7 @@ async def test_a_tls_peer_that_never_greets_is_a_connect_timeout(monkeypatch: py
     """The time for connecting covers the TLS handshake too."""
     monkeypatch.setattr(endpoint, "CONNECT", timedelta(milliseconds=50))
     async with endpoint_client(tls=True) as client, listen(say_nothing) as peer:
-        outcome = await client.post(post_to(peer.port, scheme="https"))
+        outcome = await send(client, post_to(peer.port, scheme="https"))
     assert outcome == Failed(
         error=PostError.CONNECT_TIMEOUT, detail="no connection within the time for connecting"
     )
@@ -204,7 +209,7 @@ async def test_an_answer_before_the_body_was_read_counts() -> None:
         await asyncio.Event().wait()
 
     async with endpoint_client(within=ENOUGH) as client, listen(script) as peer:
-        outcome = await client.post(post_to(peer.port, body=b"x" * 8_000_000))
+        outcome = await send(client, post_to(peer.port, body=b"x" * 8_000_000))
     assert outcome == Answered(status_code=413, retry_after=None, excerpt="too much")
 
 
@@ -221,7 +226,7 @@ async def test_a_large_answer_is_read_up_to_the_cap_only() -> None:
             sent += 65536
 
     async with endpoint_client() as client, listen(script) as peer:
-        outcome = await client.post(post_to(peer.port))
+        outcome = await send(client, post_to(peer.port))
         await peer.ended.wait()
     assert outcome == Answered(status_code=200, retry_after=None, excerpt="x" * 4096)
     assert sent < 16 * 1024 * 1024
@@ -232,7 +237,7 @@ async def test_a_compressed_answer_is_not_unpacked() -> None:
     bomb = gzip.compress(b"\x00" * 50_000_000)[:4000]
     packed = answer(bomb, headers="Content-Encoding: gzip")
     async with endpoint_client() as client, answering(packed) as peer:
-        outcome = await client.post(post_to(peer.port))
+        outcome = await send(client, post_to(peer.port))
     assert isinstance(outcome, Answered)
     assert outcome.status_code == 200
     assert len(outcome.excerpt.encode()) <= 4096
@@ -254,7 +259,7 @@ async def test_a_compressed_answer_is_not_unpacked() -> None:
 async def test_the_excerpt_is_printable_text_of_at_most_4_kib(body: bytes, excerpt: str) -> None:
     """NUL, terminal escapes and broken UTF-8 reach neither database nor terminal."""
     async with endpoint_client() as client, answering(answer(body)) as peer:
-        outcome = await client.post(post_to(peer.port))
+        outcome = await send(client, post_to(peer.port))
     assert isinstance(outcome, Answered)
     assert outcome.excerpt.encode()[:4095] == excerpt.encode()[:4095]
     assert len(outcome.excerpt.encode()) <= 4096
@@ -263,14 +268,14 @@ async def test_the_excerpt_is_printable_text_of_at_most_4_kib(body: bytes, excer
 async def test_a_trusted_certificate_is_accepted() -> None:
     """HTTPS works for a receiver whose certificate our context trusts."""
     async with endpoint_client(tls=True) as client, answering(OK, tls=server_tls()) as peer:
-        outcome = await client.post(post_to(peer.port, scheme="https"))
+        outcome = await send(client, post_to(peer.port, scheme="https"))
     assert outcome == Answered(status_code=200, retry_after=None, excerpt="ok")
 
 
 async def test_an_unknown_authority_is_a_tls_error() -> None:
     """A self-signed certificate is refused before anything is sent, and the detail says why."""
     async with endpoint_client() as client, answering(OK, tls=server_tls()) as peer:
-        outcome = await client.post(post_to(peer.port, scheme="https"))
+        outcome = await send(client, post_to(peer.port, scheme="https"))
     assert outcome == Failed(
         error=PostError.TLS, detail="the certificate is not accepted: self-signed certificate"
     )
@@ -282,7 +287,7 @@ async def test_a_certificate_for_another_name_is_a_tls_error() -> None:
     by_name = Allow.parse(["localhost"])
     async with endpoint_client(allow=by_name, tls=True) as client, answering(OK, tls=server_tls()) as peer:
         url = f"https://localhost:{peer.port}/"
-        outcome = await client.post(Post(url=url, body=b"", headers={}))
+        outcome = await send(client, Post(url=url, body=b"", headers={}))
     assert isinstance(outcome, Failed)
     assert outcome.error is PostError.TLS
     assert "localhost" in outcome.detail
@@ -296,7 +301,7 @@ async def test_plain_http_behind_https_is_a_tls_error() -> None:
         await connection.send(answer(b"Bad Request", status="400 X"))
 
     async with endpoint_client(tls=True) as client, listen(script) as peer:
-        outcome = await client.post(post_to(peer.port, scheme="https"))
+        outcome = await send(client, post_to(peer.port, scheme="https"))
     assert isinstance(outcome, Failed)
     assert outcome.error is PostError.TLS
 
@@ -317,7 +322,7 @@ async def test_plain_http_behind_https_is_a_tls_error() -> None:
 async def test_what_is_no_http_url_is_a_failure(url: str) -> None:
     """A row that holds a broken URL ends as a word, not as an exception."""
     async with endpoint_client() as client:
-        outcome = await client.post(Post(url=url, body=b"", headers={}))
+        outcome = await send(client, Post(url=url, body=b"", headers={}))
     assert isinstance(outcome, Failed)
     assert outcome.error is PostError.INVALID_URL
 
@@ -328,7 +333,7 @@ async def test_connections_are_kept_and_cookies_are_not() -> None:
     by_name = Allow.parse(["localhost"])  # cookie jars keep nothing for bare addresses
     async with endpoint_client(allow=by_name) as client, answering(with_cookie) as peer:
         for _ in range(2):
-            await client.post(Post(url=f"http://localhost:{peer.port}/", body=b"", headers={}))
+            await send(client, Post(url=f"http://localhost:{peer.port}/", body=b"", headers={}))
     assert peer.accepts == 1
     assert len(peer.requests) == 2
     assert b"cookie" not in peer.requests[1].lower()
@@ -339,7 +344,7 @@ async def test_environment_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) 
     async with answering(OK) as proxy, answering(OK) as peer, endpoint_client() as client:
         for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.port}")
-        await client.post(post_to(peer.port))
+        await send(client, post_to(peer.port))
     assert (proxy.accepts, peer.accepts) == (0, 1)
 
 
@@ -348,7 +353,7 @@ async def test_a_hanging_receiver_delays_nobody() -> None:
     async with endpoint_client() as client, listen(say_nothing) as dead, answering(OK) as healthy:
         hanging = [asyncio.create_task(client.post(post_to(dead.port))) for _ in range(300)]
         await asyncio.sleep(0)
-        outcome = await client.post(post_to(healthy.port))
+        outcome = await send(client, post_to(healthy.port))
         assert not any(task.done() for task in hanging)
         for task in hanging:
             task.cancel()
@@ -379,6 +384,6 @@ async def test_a_closed_client_fails_with_a_word() -> None:
     """A post that comes after the end of the process's clients raises nothing."""
     async with endpoint_client() as client:
         pass
-    outcome = await client.post(post_to(1))
+    outcome = await send(client, post_to(1))
     assert isinstance(outcome, Failed)
     assert outcome.error is PostError.INTERNAL

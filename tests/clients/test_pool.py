@@ -55,7 +55,7 @@ def test_the_pair_works_from_synchronous_code_and_ends() -> None:
     with Receiver() as receiver:
         pair = clients(allow=LOOPBACK, webhook_timeout=TIMEOUT)
         post = Post(url=f"http://127.0.0.1:{receiver.peer.port}/", body=b"{}", headers={})
-        assert pair.portal.submit(pair.endpoint.post(post)).result() == Answered(
+        assert pair.portal.submit(pair.endpoint.post(post)).result().outcome == Answered(
             status_code=200, retry_after=None, excerpt="ok"
         )
         close_clients()
@@ -75,7 +75,7 @@ def test_closing_ends_what_is_in_flight() -> None:
             posting = asyncio.ensure_future(pair.endpoint.post(post))
             await peer.accepted.wait()
             in_flight.set()
-            return await posting
+            return (await posting).outcome
 
     hanging = portal.submit(hang())
     in_flight.wait()

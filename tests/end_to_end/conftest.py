@@ -7,6 +7,7 @@ import secrets
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -80,12 +81,16 @@ class Installation:
         (webhook,) = (webhook for webhook in self.receiver.webhooks if webhook.task_id == task_id)
         return webhook
 
-    def history_of(self, task_id: str, *, gateway: str) -> History:
-        """Read what the tables say of the task."""
-        with reading(self.sessions) as session:
-            history = read_history(session, task_id=task_id, gateway=gateway)
-        assert history is not None
-        return history
+    def settled(self, task_id: str, *, gateway: str) -> History:
+        """Read what the tables say of the task, as soon as no delivery is pending."""
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            with reading(self.sessions) as session:
+                history = read_history(session, task_id=task_id, gateway=gateway)
+            if history is not None and all(one.state != "PENDING" for one in history.deliveries):
+                return history
+            time.sleep(0.05)
+        pytest.fail(f"the delivery of {task_id} was not recorded within {PATIENCE_S} s")
 
 
 def clock() -> datetime:

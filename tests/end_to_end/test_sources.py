@@ -89,7 +89,7 @@ def test_the_result_of_each_source_is_delivered(
     installation.gateway.register(done)
     webhook = installation.webhook_of(task_id)
     body = msgspec.json.decode(webhook.body, type=dict[str, msgspec.Raw])
-    history = installation.history_of(task_id, gateway=gateway)
+    history = installation.settled(task_id, gateway=gateway)
 
     assert webhook.problem is None
     assert bytes(body.pop("data")).decode() == data
@@ -98,6 +98,8 @@ def test_the_result_of_each_source_is_delivered(
     )
     assert [change.to_status for change in history.transitions] == ["SUBMITTED", "IN_PROGRESS", "SUCCESS"]
     assert history.data == data
+    assert [(one.id, one.state) for one in history.deliveries] == [(webhook.webhook_id, "DELIVERED")]
+    assert [one.status_code for one in history.deliveries[0].attempts] == [200]
 
 
 def expected(task: SimulatedTask, *, hook: str, told_times: bool) -> dict[str, Any]:
@@ -158,8 +160,11 @@ def test_a_receiver_that_fails_at_first_gets_it_again(installation: Installation
     assert installation.receiver.wait_for(
         lambda webhooks: sum(webhook.task_id == "again" for webhook in webhooks) >= 3, seconds=60
     )
+    (delivery,) = installation.settled("again", gateway="openai_hub").deliveries
     webhooks = [webhook for webhook in installation.receiver.webhooks if webhook.task_id == "again"]
 
     assert len({webhook.webhook_id for webhook in webhooks}) == 1
     assert [webhook.headers["webhook-attempt"] for webhook in webhooks] == ["1", "2", "3"]
     assert [webhook.verified for webhook in webhooks] == [True, True, True]
+    assert delivery.state == "DELIVERED"
+    assert [one.status_code for one in delivery.attempts] == [503, 503, 200]

@@ -193,6 +193,11 @@ def test_unknown_ids_are_answered_as_the_family_does(http: httpx.Client) -> None
     assert nothing.json() == {"code": "success", "message": "", "data": None}
     assert origin.json()["data"] == []
     assert (single.status_code, single.json()["code"]) == (400, "task_not_exist")
+    goamz = http.get("/nengyongai/suno/fetch/nobody")
+    assert (goamz.status_code, goamz.json()) == (
+        400,
+        {"code": 400, "message": "task not exist", "data": None},
+    )
 
 
 def test_goamz_has_no_batch(http: httpx.Client) -> None:

@@ -5,10 +5,15 @@ request costs 0.3 ms at any number. `httpx.AsyncClient` is left out on purpose, 
 transport: the client would keep receivers' cookies for ever, write whole URLs (a notify_hook may carry a
 token) into the log, and cost half as much again. What it would do for us, redirects, environment proxies
 and decompression, is exactly what must not happen.
+
+Many servers close idle connections, and one that closes just when we send looks like a failure of theirs. A
+request whose *reused* connection dies within a second, before any byte came back, therefore goes out again
+at once, a single time, on a new connection and within the caller's deadline: to the caller it is one request.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -22,6 +27,11 @@ from aiohappyeyeballs import SocketFactoryType
 from aiohttp.abc import AbstractResolver
 from httpx_aiohttp import AiohttpTransport
 from yarl import URL
+
+from worker.clients.connector import NotingConnector, current, noting
+from worker.clients.failures import explain
+from worker.clients.passage import Passage
+from worker.core.webhook import PostError
 
 # All hosts together; a single host has no limit of its own, the use-cases count. Twice what the dispatcher
 # holds in flight, so nobody waits here. It must be a number: `None` would become aiohttp's default of 100.
@@ -49,12 +59,12 @@ class Connections:
     ) -> None:
         context = ssl_context or default_ssl_context()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
+            connector=NotingConnector(
                 limit=MAX_CONNECTIONS,
                 limit_per_host=0,
                 keepalive_timeout=keep_alive.total_seconds(),
                 resolver=resolver,
-                socket_factory=socket_factory,
+                socket_factory=noting(socket_factory),
                 ssl=context,
             ),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -64,9 +74,11 @@ class Connections:
 
     @asynccontextmanager
     async def answer(
-        self, request: httpx.Request, *, connect: timedelta, read: timedelta
+        self, request: httpx.Request, *, connect: timedelta, read: timedelta, passage: Passage
     ) -> AsyncIterator[httpx.Response]:
         """Send `request`; the answer's status line and headers are there, its body is still to be read.
+
+        `passage` is filled in on the way, whatever becomes of the request.
 
         `connect` bounds look-up, TCP and TLS together, `read` each silence after that. Neither bounds the
         whole: a peer that sends a byte now and then passes both, so callers hold an `asyncio.timeout`.
@@ -76,11 +88,24 @@ class Connections:
             "connect": connect.total_seconds(),
             "read": read.total_seconds(),
         }
-        response = await self._transport.handle_async_request(request)
+        response = await self._send(request, passage=passage)
         try:
             yield response
         finally:
             await response.aclose()
+
+    async def _send(self, request: httpx.Request, *, passage: Passage) -> httpx.Response:
+        token = current.set(passage)
+        try:
+            return await self._transport.handle_async_request(request)
+        except Exception as error:
+            lost = passage.lost_a_race(now=asyncio.get_running_loop().time())
+            if self._session.closed or not lost or explain(error).error is not PostError.RESET:
+                raise
+            passage.begin_again()
+            return await self._transport.handle_async_request(request)
+        finally:
+            current.reset(token)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -5,9 +5,6 @@ silence at most 10 s, the whole within `timeout` of the wall clock. The status l
 come, nothing that the body does changes the outcome. Redirects are not followed, answers are not decoded, at
 most 16 KiB of one are read (so that a small answer leaves its connection reusable), and 4 KiB are kept.
 Honest limit: if broken chunks arrive in one packet with the head, the HTTP parser drops both: protocol_error.
-
-Not here: a reused connection that dies within a second is today a failed attempt like any other.
-Trying again at once, on a fresh connection, belongs into `_send`.
 """
 
 from __future__ import annotations
@@ -23,17 +20,18 @@ import httpx
 
 from worker.clients.address_guard import REFUSAL, GuardedLookup, guarded_socket, permitted
 from worker.clients.connections import Connections, read_body
+from worker.clients.endpoint_answer import read_outcome
+from worker.clients.exchange import Exchange, exchange_of
 from worker.clients.failures import explain
 from worker.clients.lookup import Lookup
+from worker.clients.passage import Passage
 from worker.core.addresses import Allow, read_literal
 from worker.core.hooks import BadHook, check_notify_hook, split_hook
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.webhook import Failed, PostError, PostOutcome
 
 CONNECT: Final = timedelta(seconds=5)
 READ: Final = timedelta(seconds=10)
 READ_LIMIT: Final = 16 * 1024
-EXCERPT_LIMIT: Final = 4 * 1024
-RETRY_AFTER_LIMIT: Final = 64  # characters; both forms that the header may have are shorter
 
 # Common servers drop idle connections after 5 s. Being first avoids most posts into a closing connection,
 # and a burst of results for one receiver still shares its connections.
@@ -74,15 +72,13 @@ class EndpointClient:
             ssl_context=ssl_context,
         )
 
-    async def post(self, post: Post) -> PostOutcome:
+    async def post(self, post: Post) -> Exchange:
         """Send `post` and return what came of it; raises nothing but CancelledError."""
-        try:
-            request = _request(post, allow=self._allow)
-        except BadHook as problem:
-            return _refused(post.url, allow=self._allow, problem=problem)
-        except (httpx.InvalidURL, ValueError):
-            return Failed(error=PostError.INVALID_URL, detail="the URL cannot be used")
-        return await self._send(request)
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        passage = Passage()
+        outcome = await self._outcome(post, passage=passage)
+        return exchange_of(outcome, passage=passage, begun=begun, end=clock(), body=post.body)
 
     async def close(self) -> None:
         """Close all connections; what is in flight fails."""
@@ -90,7 +86,16 @@ class EndpointClient:
         await self._trusted.close()
         await self._lookup.close()
 
-    async def _send(self, request: httpx.Request) -> PostOutcome:
+    async def _outcome(self, post: Post, *, passage: Passage) -> PostOutcome:
+        try:
+            request = _request(post, allow=self._allow)
+        except BadHook as problem:
+            return _refused(post.url, allow=self._allow, problem=problem)
+        except (httpx.InvalidURL, ValueError):
+            return Failed(error=PostError.INVALID_URL, detail="the URL cannot be used")
+        return await self._send(request, passage=passage)
+
+    async def _send(self, request: httpx.Request, *, passage: Passage) -> PostOutcome:
         trusted = self._allow.permits_host(request.url.host)
         connections = self._trusted if trusted else self._guarded
         response: httpx.Response | None = None
@@ -98,13 +103,13 @@ class EndpointClient:
         try:
             async with (
                 asyncio.timeout(self._timeout.total_seconds()),
-                connections.answer(request, connect=CONNECT, read=READ) as response,
+                connections.answer(request, connect=CONNECT, read=READ, passage=passage) as response,
             ):
                 await read_body(response, limit=READ_LIMIT, into=body)
         except Exception as error:  # noqa: BLE001  # whatever a stranger's server provokes is an outcome
             if response is None:
                 return explain(error)
-        return _outcome(response, body=bytes(body[:EXCERPT_LIMIT]))
+        return read_outcome(response, body=bytes(body))
 
 
 def _request(post: Post, *, allow: Allow) -> httpx.Request:
@@ -123,22 +128,3 @@ def _refused(url: str, *, allow: Allow, problem: BadHook) -> Failed:
     if literal is not None and not permitted(str(literal), allow=allow):
         return Failed(error=PostError.BLOCKED_ADDRESS, detail=REFUSAL)
     return Failed(error=PostError.INVALID_URL, detail=f"notify_hook: {problem}")
-
-
-def _outcome(response: httpx.Response, *, body: bytes) -> PostOutcome:
-    if not 200 <= response.status_code <= 599:  # noqa: PLR2004  # final statuses of HTTP; 101 is none of ours
-        return Failed(error=PostError.PROTOCOL, detail="the status is none that may end a POST")
-    retry_after = response.headers.get("retry-after")
-    return Answered(
-        status_code=response.status_code,
-        retry_after=None if retry_after is None else retry_after[:RETRY_AFTER_LIMIT],
-        excerpt=_excerpt(body),
-    )
-
-
-def _excerpt(body: bytes) -> str:
-    """Return `body` as text that any terminal and both databases can hold, at most 4 KiB in UTF-8."""
-    text = body.decode(errors="replace")
-    shown = "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
-    # Each undecodable byte became three: cut again, and drop a last letter that this splits.
-    return shown.encode()[:EXCERPT_LIMIT].decode(errors="ignore")

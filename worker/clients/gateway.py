@@ -5,9 +5,6 @@ followed (they would carry the key along), at most 32 MiB are read, and every tr
 whose message holds no key, no URL and no address: the caller knows the gateway's name.
 
 The gateway is the operator's own choice, so the address guard does not apply to it.
-
-Not here: a reused connection that dies within a second is today the gateway's trouble like any other (aiohttp
-itself repeats a GET, never a POST). Trying again at once, on a fresh connection, belongs into `_reply`.
 """
 
 from __future__ import annotations
@@ -28,6 +25,7 @@ from worker.clients.connections import Connections, read_body
 from worker.clients.failures import explain
 from worker.clients.gateway_answer import BODY_LIMIT, Answer, read_answer
 from worker.clients.lookup import Lookup
+from worker.clients.passage import Passage
 from worker.core.lifecycle import Action
 from worker.core.webhook import PostError
 from worker.core.wire import Bad, Fetch, Reply, Trouble, read_batch, read_single
@@ -137,7 +135,9 @@ class GatewayClient:
         try:
             async with (
                 asyncio.timeout(deadline.total_seconds()),
-                self._connections.answer(request, connect=deadline, read=deadline) as response,
+                self._connections.answer(
+                    request, connect=deadline, read=deadline, passage=Passage()
+                ) as response,
             ):
                 await read_body(response, limit=BODY_LIMIT, into=received)
         except Exception as error:  # noqa: BLE001  # whatever the network does is a value

@@ -233,7 +233,14 @@ class Attempt(Base):
     delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"))
     number: Mapped[int]  # the claim's number
     at: Mapped[datetime]  # when the POST began
+    trigger: Mapped[str] = mapped_column(String(16))  # a word of attempts.Trigger
     duration_ms: Mapped[int]
+    dns_ms: Mapped[int | None]  # None: the connection was reused, or never asked for
+    connect_ms: Mapped[int | None]  # TCP and TLS; None: reused, or not reached
+    first_byte_ms: Mapped[int | None]  # from the connection to the answer's first byte; None: none came
+    remote_address: Mapped[str | None] = mapped_column(Text)  # for the operator only
+    request_bytes: Mapped[int]  # size of the body that was sent
+    request_sha256: Mapped[str] = mapped_column(String(64))  # of that body, in hexadecimal
     status_code: Mapped[int | None]  # None: no status line came; then `error` says why
     error: Mapped[str | None] = mapped_column(String(32))  # a word of core.webhook.PostError
     detail: Mapped[str | None] = mapped_column(Text)  # start of the answer, or more about the error

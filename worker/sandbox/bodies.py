@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
@@ -88,6 +89,8 @@ def single(task: SimulatedTask, *, at: datetime, dialect: Dialect, malformed: bo
         case Dialect.NEW_API:
             data = _nonsense(task) if malformed else _task_object(task, at=at, dialect=dialect)
             return _body({"code": "success", "message": "", "data": data})
+        case _:
+            assert_never(dialect)
 
 
 def unknown_task(*, dialect: Dialect) -> Body:

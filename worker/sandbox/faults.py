@@ -117,17 +117,14 @@ async def suffer(fault: Fault | None, *, request: web.Request) -> web.Response |
             return web.Response(text=_HTML, content_type="text/html")
         case Fault(kind=FaultKind.EMPTY):
             return web.Response(body=b"")
-        case Fault(kind=FaultKind.HANG):
-            await asyncio.sleep(_FOR_EVER)
-            return web.Response(status=HTTPStatus.GATEWAY_TIMEOUT)
         case Fault(kind=FaultKind.DROP):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(body=b"")
-        case Fault(kind=FaultKind.SLOW):
-            await asyncio.sleep(fault.seconds)
+        case Fault(kind=FaultKind.HANG | FaultKind.SLOW):
+            await asyncio.sleep(_FOR_EVER if fault.kind is FaultKind.HANG else fault.seconds)
             return None
-        case _:
+        case _:  # what is wrong is in the answer itself
             return None
 
 

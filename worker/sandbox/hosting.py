@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from aiohttp import web
 
@@ -45,19 +45,15 @@ def hosted(app: web.Application, *, host: str = LOOPBACK, port: int = 0) -> Iter
             started.set_result((asyncio.get_running_loop(), stop, url))
             await stop.wait()
 
-    def run() -> None:
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="suno-sandbox") as executor:
+        ended = executor.submit(asyncio.run, serve())
+        either: tuple[Future[Any], ...] = (started, ended)
+        wait(either, return_when=FIRST_COMPLETED)
+        if ended.done():
+            ended.result()  # it raises: nothing has asked the server to end
+        loop, stop, url = started.result()
         try:
-            asyncio.run(serve())
-        except BaseException as error:
-            if started.done():
-                raise
-            started.set_exception(error)
-
-    thread = threading.Thread(target=run, name="suno-sandbox", daemon=True)
-    thread.start()
-    loop, stop, url = started.result()
-    try:
-        yield url
-    finally:
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
+            yield url
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            ended.result()

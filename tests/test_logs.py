@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import redis
+from celery.app.trace import LOG_SUCCESS
+from celery.beat import SchedulingError
+from celery.exceptions import CPendingDeprecationWarning, Reject
+from kombu.exceptions import OperationalError
+
+from tests.configuration import configured_app
+from worker import logs
+
+SECRET = "sk-0123456789"
+logger = logging.getLogger("worker.of.this.test")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """Put the logging of the test run back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in logs.CHATTY}
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    for name, old in levels.items():
+        logging.getLogger(name).setLevel(old)
+    logging.captureWarnings(capture=False)
+
+
+def configured(*, level: str = "INFO", as_json: bool = False) -> io.StringIO:
+    """Return what will be written from here on."""
+    written = io.StringIO()
+    logs.configure(level=level, as_json=as_json, secrets=[SECRET, f"{SECRET}-longer", "abc"], stream=written)
+    return written
+
+
+def test_a_line_names_time_level_and_place() -> None:
+    """A console line begins with the moment in UTC, the level and the module."""
+    written = configured()
+
+    logger.warning("%d attempts", 3)
+
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00 WARNING worker\.of\.this\.test 3 attempts\n",
+        written.getvalue(),
+    )
+
+
+def test_json_is_one_object_a_line() -> None:
+    """With `json` each event is one line of JSON; empty fields are left out."""
+    written = configured(as_json=True)
+
+    logger.warning("first\nsecond")
+    logger.error("it failed", exc_info=ValueError("why"))
+
+    first, second = map(json.loads, written.getvalue().splitlines())
+    assert set(first) == {"at", "level", "logger", "message"}
+    assert (first["level"], first["message"]) == ("WARNING", "first\nsecond")
+    assert second["exception"].endswith("ValueError: why")
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["console", "json"])
+def test_a_line_names_its_celery_task(*, as_json: bool) -> None:
+    """What is logged inside a Celery task names it and its message."""
+    app = configured_app()
+    written = configured(as_json=as_json)
+
+    @app.task(name="test.logs", shared=False)
+    def task() -> None:
+        logger.info("inside")
+
+    try:
+        task.apply(task_id="a-message").get()
+    finally:
+        app.tasks.unregister("test.logs")
+    line = written.getvalue()
+    if as_json:
+        assert (json.loads(line)["task"], json.loads(line)["task_id"]) == ("test.logs", "a-message")
+    else:
+        assert " test.logs[a-message] inside\n" in line
+
+
+@pytest.mark.parametrize("as_json", [False, True], ids=["console", "json"])
+def test_no_secret_is_written(*, as_json: bool) -> None:
+    """A known secret is masked in message, arguments and traceback; what only looks like one stays."""
+    written = configured(as_json=as_json)
+
+    error = ValueError(f"Bearer {SECRET}")
+    logger.error("key %s, %s, and abc", SECRET, f"{SECRET}-longer", exc_info=error)
+
+    text = written.getvalue()
+    assert SECRET not in text
+    assert "key ***, ***, and abc" in text
+    assert "ValueError: Bearer ***" in text
+
+
+def test_nothing_is_forged() -> None:
+    """Text from outside begins no line of its own and steers no terminal, in a traceback neither."""
+    written = configured()
+
+    error = ValueError("one\n2026-11-21 INFO all is well\x1b[2J")
+    logger.error("a\nb\r\x1b[31m\u202e", exc_info=error)
+
+    first, *rest = written.getvalue().splitlines()
+    assert first.endswith(r" a\nb\r\x1b[31m\u202e")
+    assert all(line.startswith("    | ") for line in rest)
+    assert rest[-1] == r"    | 2026-11-21 INFO all is well\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.ConnectionError("Error 111"),
+        redis.TimeoutError("Error 111"),
+        OperationalError("Error 111"),
+        SchedulingError("Error 111"),
+        Reject("Error 111", requeue=True),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_absent_broker_is_one_line(error: Exception) -> None:
+    """An outage is told in one line that ends with its reason, without the traceback that Celery adds."""
+    written = configured()
+
+    for message in ("it failed: Error 111\nand the whole stack", "it failed\nand the whole stack"):
+        logger.error(message, exc_info=error)
+
+    assert [line.partition("test ")[2] for line in written.getvalue().splitlines()] == [
+        "it failed: Error 111"
+    ] * 2
+
+
+def test_celery_does_not_echo_every_tick() -> None:
+    """Two ticks a second would write four lines that say nothing: they are left out, refusals are not."""
+    written = configured()
+
+    logging.getLogger("celery.app.trace").info(LOG_SUCCESS, {"name": "suno.poll"})
+    logging.getLogger("celery.worker.strategy").info("received")
+    logging.getLogger("celery.beat").info("sending")
+    logging.getLogger("celery.app.trace").info("raised expected")
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("of the default", CPendingDeprecationWarning, stacklevel=1)
+
+    (line,) = written.getvalue().splitlines()
+    assert line.endswith(" celery.app.trace raised expected")
+
+
+def test_debug_shows_the_ticks() -> None:
+    """Who asks for DEBUG sees what Beat sends and the worker receives."""
+    written = configured(level="DEBUG")
+
+    logging.getLogger("celery.beat").info("sending")
+
+    assert written.getvalue().endswith(" sending\n")
+
+
+def test_python_warnings_are_lines() -> None:
+    """A Python warning is a line like any other."""
+    written = configured()
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.warn("beware", UserWarning, stacklevel=1)
+
+    assert " WARNING py.warnings " in written.getvalue()
+    assert "beware" in written.getvalue()
