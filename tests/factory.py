@@ -6,12 +6,13 @@ import itertools
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
 from worker.clients.exchange import Exchange, exchange_of
 from worker.clients.passage import Passage
 from worker.core.webhook import PostOutcome
+from worker.db import origins
 from worker.db.models import Attempt, Delivery, Gateway, Origin, PollBatch, SunoTask, Transition
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -63,6 +64,8 @@ def add_delivery(session: Session, *, suno_task_id: int | None = None, **columns
         "created_at": NOW,
     } | columns
     session.execute(insert(Delivery).values(suno_task_id=suno_task_id, **values))
+    if values["state"] == "PENDING":
+        origins.make_due(session, origins=[str(values["origin"])], now=NOW)
     return str(values["id"])
 
 
@@ -94,5 +97,7 @@ def add_transition(session: Session, *, suno_task_id: int, **columns: object) ->
 
 
 def add_origin(session: Session, *, origin: str = ORIGIN, **columns: object) -> None:
-    """Insert an origin."""
-    session.execute(insert(Origin).values(**({"origin": origin, "last_used_at": NOW} | columns)))
+    """Insert an origin with nothing to send, or change one."""
+    origins.make_due(session, origins=[origin], now=NOW)
+    values = {"next_claim_at": None, "last_used_at": NOW} | columns
+    session.execute(update(Origin).where(Origin.origin == origin).values(**values))

@@ -19,7 +19,7 @@ from worker.clients.exchange import Exchange
 from worker.clients.portal import Portal
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome
-from worker.db.models import Attempt, Delivery
+from worker.db.models import Attempt, Delivery, Origin
 from worker.db.session import Sessions
 from worker.dispatcher import Dispatcher
 
@@ -72,6 +72,7 @@ class Bench:
             secrets=self.secrets,
             retry_schedule=DEFAULT_RETRY_SCHEDULE,
             timeout=timedelta(seconds=15),
+            origin_concurrency=64,
             client=self.client,
             submit=self.portal.submit,
         )
@@ -100,6 +101,7 @@ class Bench:
         """Change all deliveries, as another worker or the operator would."""
         with self.sessions.begin() as session:
             session.execute(update(Delivery).values(**columns))
+            session.execute(update(Origin).values(next_claim_at=self.now))
 
 
 @pytest.fixture

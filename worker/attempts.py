@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, assert_never
@@ -30,27 +31,57 @@ class Trigger(StrEnum):
     RECOVER = "recover"
 
 
-def seen(row: Held) -> dict[str, Any]:
-    """Return the guard of a write: the state and the claim that were seen."""
-    return {"state_seen": row.state.value, "claims_seen": row.claims}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """What is written for one outcome. `applied` is None when it came too late to decide anything."""
+
+    lease: Lease
+    applied: Verdict | None
+    change: dict[str, Any]
+    attempt: dict[str, Any]
 
 
-def change_of(lease: Lease, *, row: Held, verdict: Verdict, now: datetime) -> dict[str, Any]:
-    """Return the delivery's new values; each verdict always names the same columns."""
-    change = seen(row) | {"row_id": lease.id, "attempt_count": row.attempt_count + 1, "leased_until": None}
-    match verdict:
+def enter(lease: Lease, exchange: Exchange, *, row: Held, verdict: Verdict, now: datetime) -> Entry:
+    """Return what to write for an outcome, given the row as it is now.
+
+    An outcome whose lease was taken over is late: its attempt is logged and counted, and it changes the
+    delivery only if it was a 2xx, because then the receiver has the result, whoever asks.
+    """
+    on_time = row.state is State.PENDING and row.claims == lease.claims
+    late_success = isinstance(verdict, Delivered) and row.state is not State.DELIVERED
+    applied = verdict if on_time or late_success else None
+    return Entry(
+        lease=lease,
+        applied=applied,
+        change=_change(lease, row=row, applied=applied, now=now),
+        attempt=_attempt(lease, exchange, applied=applied),
+    )
+
+
+def _change(lease: Lease, *, row: Held, applied: Verdict | None, now: datetime) -> dict[str, Any]:
+    """Return the delivery's new values, guarded by the state and the claim that were seen."""
+    change: dict[str, Any] = {
+        "row_id": lease.id,
+        "state_seen": row.state.value,
+        "claims_seen": row.claims,
+        "attempt_count": row.attempt_count + 1,
+    }
+    match applied:
         case Delivered():
-            end = {"delivered_at": now, "discarded_at": None, "discard_reason": None}
-            return change | {"state": State.DELIVERED.value} | end
+            delivered = {"delivered_at": now, "discarded_at": None, "discard_reason": None}
+            return change | {"state": State.DELIVERED.value, "leased_until": None} | delivered
         case Retry(at=at):
-            return change | {"next_attempt_at": at}
+            return change | {"next_attempt_at": at, "leased_until": None}
         case Discarded(reason=reason):
-            return change | {"state": State.DISCARDED.value, "discarded_at": now, "discard_reason": reason}
+            discarded = {"discarded_at": now, "discard_reason": reason}
+            return change | {"state": State.DISCARDED.value, "leased_until": None} | discarded
+        case None:
+            return change
         case _:
-            assert_never(verdict)
+            assert_never(applied)
 
 
-def attempt_of(lease: Lease, exchange: Exchange, *, applied: Verdict | None) -> dict[str, Any]:
+def _attempt(lease: Lease, exchange: Exchange, *, applied: Verdict | None) -> dict[str, Any]:
     """Return the attempt's row; `applied` is None when the outcome came too late to count."""
     match exchange.outcome:
         case Answered(status_code=status_code, excerpt=excerpt):

@@ -4,9 +4,6 @@ One claim is one delivery, one outcome is one attempt row. Between the receiver'
 moment in which a crash makes us send again: that is what *at least once* means, and why every attempt of a
 delivery carries the same `webhook-id`. An outcome that comes after its lease has been taken over still gets
 its attempt row; it changes the delivery only if it was a 2xx.
-
-Left for later rooms: the adaptive limit and the breaker per origin have their columns in `origins` and will
-narrow the claim; until then a process's slots are shared by all origins alike.
 """
 
 from __future__ import annotations
@@ -17,16 +14,17 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from worker.attempts import attempt_of, change_of, log_attempt, seen
+from worker.attempts import enter, log_attempt
 from worker.clients.endpoint import Post
 from worker.clients.exchange import Exchange
 from worker.core.webhook import (
     Delivered,
     Discarded,
+    PostOutcome,
     Retry,
     Verdict,
     encode_body,
@@ -35,10 +33,12 @@ from worker.core.webhook import (
 )
 from worker.db import deliveries
 from worker.db.clock import read_now
-from worker.db.deliveries import Held, Lease, State
+from worker.db.deliveries import Held, Lease
 from worker.db.persist import describe, is_passing, persist
 from worker.db.session import Sessions
+from worker.health import record_outcomes
 from worker.stream import Claimed, Stream, Submit
+from worker.turns import Terms, claim_deliveries
 from worker.version import __version__
 
 LEASE_MARGIN = timedelta(seconds=45)  # beyond the POST's own deadline: time to record
@@ -75,6 +75,7 @@ class Dispatcher:
         secrets: Callable[[str], Sequence[bytes]],
         retry_schedule: tuple[timedelta, ...],
         timeout: timedelta,
+        origin_concurrency: int,
         client: Posts,
         submit: Submit,
     ) -> None:
@@ -83,6 +84,7 @@ class Dispatcher:
         self._secrets = secrets
         self._retry_schedule = retry_schedule
         self._lease = timeout + LEASE_MARGIN
+        self._origin_concurrency = origin_concurrency
         self._client = client
         self._counts = Counts()
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
@@ -95,18 +97,16 @@ class Dispatcher:
         return asdict(counts)
 
     def claim(self, *, free: int) -> Claimed[Lease]:
-        """Take due deliveries, the longest due first."""
-        limit = min(free, deliveries.LARGEST_CLAIM)
+        """Take due deliveries; their origins take turns."""
+        terms = Terms(lease=self._lease, most=self._origin_concurrency, chance=random.random())  # noqa: S311
         try:
             with self._sessions.begin() as session:
-                now = read_now(session)
-                leases = deliveries.claim(session, limit=limit, lease=self._lease, now=now)
+                return claim_deliveries(session, free=free, terms=terms)
         except DBAPIError as error:
             if not is_passing(error):
                 raise
             logger.warning("the database is away; nothing was claimed: %s", describe(error))
             return Claimed(items=[], more=False)
-        return Claimed(items=leases, more=len(leases) == limit)
 
     async def call(self, item: Lease) -> AsyncIterator[Exchange]:
         """Sign and POST."""
@@ -135,43 +135,31 @@ class Dispatcher:
                 "%d attempts were not recorded: %s", len(finished), describe(error)
             )
             return
-        for (lease, posted), verdict in zip(finished, verdicts, strict=True):
+        for (lease, exchange), verdict in zip(finished, verdicts, strict=True):
             self._count(verdict)
-            log_attempt(lease, posted, verdict)
+            log_attempt(lease, exchange, verdict)
 
     def _record_group(self, finished: Sequence[tuple[Lease, Exchange]]) -> list[Verdict | None]:
         with self._sessions.begin() as session:
             now = read_now(session)
             held = deliveries.hold(session, ids=[lease.id for lease, _ in finished])
-            verdicts: list[Verdict | None] = []
-            changes: dict[type, list[dict[str, Any]]] = {}
-            attempts: list[dict[str, Any]] = []
-            for lease, posted in finished:
-                row = held.get(lease.id)
-                if row is None:  # pruned meanwhile: nothing left to change
-                    verdicts.append(None)
-                    continue
-                verdict = self._judge(posted, row=row, now=now)
-                on_time = row.state is State.PENDING and row.claims == lease.claims
-                if on_time or (isinstance(verdict, Delivered) and row.state is not State.DELIVERED):
-                    changes.setdefault(type(verdict), []).append(
-                        change_of(lease, row=row, verdict=verdict, now=now)
-                    )
-                    applied: Verdict | None = verdict
-                else:
-                    late = {"row_id": lease.id, "attempt_count": row.attempt_count + 1}
-                    changes.setdefault(type(None), []).append(late | seen(row))
-                    applied = None
-                attempts.append(attempt_of(lease, posted, applied=applied))
-                verdicts.append(applied)
-            for group in changes.values():
-                deliveries.write_if_state_seen(session, changes=group)
-            deliveries.add_attempts(session, rows=attempts)
-        return verdicts
+            entries = [
+                enter(lease, exchange, row=row, verdict=self._judge(exchange, row=row, now=now), now=now)
+                for lease, exchange in finished
+                if (row := held.get(lease.id)) is not None  # None: pruned meanwhile, nothing left to write
+            ]
+            deliveries.write_if_state_seen(session, changes=[entry.change for entry in entries])
+            deliveries.add_attempts(session, rows=[entry.attempt for entry in entries])
+            outcomes: dict[str, list[PostOutcome]] = {}
+            for lease, exchange in finished:
+                outcomes.setdefault(lease.origin, []).append(exchange.outcome)
+            record_outcomes(session, outcomes=outcomes, most=self._origin_concurrency, now=now)
+        applied = {(entry.lease.id, entry.lease.claims): entry.applied for entry in entries}
+        return [applied.get((lease.id, lease.claims)) for lease, _ in finished]
 
-    def _judge(self, posted: Exchange, *, row: Held, now: datetime) -> Verdict:
+    def _judge(self, exchange: Exchange, *, row: Held, now: datetime) -> Verdict:
         return judge(
-            posted.outcome,
+            exchange.outcome,
             attempt_count=row.attempt_count + 1,
             retry_schedule=self._retry_schedule,
             now=now,

@@ -1,4 +1,4 @@
-"""What an answer says of the gateway that gave it.
+"""What an answer says of the peer that gave it: gateway or receiver.
 
 Trouble is the gateway's, never its tasks'; after a bad answer nobody asks it until its cool-down is over,
 then one batch probes it, and a good answer opens it for all. All of it is in SQL, so every worker keeps to
@@ -8,13 +8,16 @@ it.
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from worker.core.origins import after, next_claim_at
 from worker.core.schedule import cooldown
+from worker.core.webhook import PostOutcome
 from worker.core.wire import Good, Reply
-from worker.db import gateways
+from worker.db import gateways, origins
 
 
 def record_reply(session: Session, *, name: str, reply: Reply, base: timedelta, now: datetime) -> None:
@@ -31,3 +34,20 @@ def record_reply(session: Session, *, name: str, reply: Reply, base: timedelta, 
         jitter=random.random(),  # noqa: S311 - spreads load
     )
     gateways.record_trouble(session, name=name, message=reply.message, cooling_until=now + wait, now=now)
+
+
+def record_outcomes(
+    session: Session, *, outcomes: Mapping[str, Sequence[PostOutcome]], most: int, now: datetime
+) -> None:
+    """Adapt each origin's limit and breaker to its outcomes, and set when it is looked at next.
+
+    Called after the deliveries themselves have been written, in the same transaction.
+    """
+    health = origins.lock(session, origins=outcomes)
+    for origin in health:
+        for outcome in outcomes[origin]:
+            health[origin] = after(health[origin], outcome, most=most, now=now)
+    due = origins.next_due(session, origins=health)
+    at = {origin: next_claim_at(one, due=due[origin], now=now) for origin, one in health.items()}
+    if health:
+        origins.write_health(session, health=health, next_claim_at=at, now=now)

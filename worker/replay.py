@@ -18,7 +18,7 @@ from worker.core.addresses import Allow
 from worker.core.hooks import BadHook, check_notify_hook
 from worker.core.lifecycle import TERMINAL
 from worker.core.webhook import origin_of
-from worker.db import deliveries
+from worker.db import deliveries, origins
 from worker.db.clock import read_now
 from worker.db.identity import new_delivery_id
 from worker.db.models import Delivery, SunoTask
@@ -102,7 +102,6 @@ def _resend_finished(session: Session, *, task: SunoTask, hook: str | None, now:
         deliveries.add(session, owed=[owed], now=now)
         return Resent(task_id=task.task_id, gateway=task.gateway, what=What.DUE_NOW, delivery_id=owed.id)
     if hook is not None:
-        deliveries.add_origin(session, origin=origin_of(hook), now=now)
         delivery.notify_hook, delivery.origin = hook, origin_of(hook)
     what = What.IN_FLIGHT
     if delivery.leased_until is None or delivery.leased_until <= now:
@@ -113,6 +112,7 @@ def _resend_finished(session: Session, *, task: SunoTask, hook: str | None, now:
         delivery.next_attempt_at = now
         delivery.leased_until = delivery.delivered_at = delivery.discarded_at = delivery.discard_reason = None
     session.flush()
+    origins.make_due(session, origins=[delivery.origin], now=now)
     return Resent(task_id=task.task_id, gateway=task.gateway, what=what, delivery_id=delivery.id)
 
 

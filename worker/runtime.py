@@ -116,6 +116,7 @@ def _dispatcher(settings: Settings, *, sessions: Sessions, pair: Clients) -> Dis
         secrets=lambda gateway: settings.signing_secrets(gateway=gateway),
         retry_schedule=settings.webhook_retry_schedule,
         timeout=settings.webhook_timeout,
+        origin_concurrency=settings.webhook_origin_concurrency,
         client=pair.endpoint,
         submit=pair.portal.submit,
     )

@@ -73,10 +73,13 @@ def _create_origins() -> None:
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("concurrency", sa.Integer(), server_default=sa.text("4"), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("openings", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("open_until", MOMENT, nullable=True),
+        sa.Column("next_claim_at", MOMENT, nullable=True),
         sa.Column("last_used_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("origin", name=op.f("pk_origins")),
     )
+    op.create_index("ix_origins_due", "origins", ["next_claim_at"], **where("next_claim_at IS NOT NULL"))
 
 
 def _create_rejections() -> None:
@@ -193,12 +196,17 @@ def _create_deliveries() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
         sa.UniqueConstraint("suno_task_id", "event", name=op.f("uq_deliveries_suno_task_id_event")),
     )
-    op.create_index("ix_deliveries_due", "deliveries", ["next_attempt_at"], **where("state = 'PENDING'"))
     op.create_index(
-        "ix_deliveries_leased", "deliveries", ["origin", "leased_until"], **where("leased_until IS NOT NULL")
+        "ix_deliveries_due", "deliveries", ["origin", "next_attempt_at"], **where("state = 'PENDING'")
     )
     op.create_index(
-        "ix_deliveries_origin_due", "deliveries", ["origin", "next_attempt_at"], **where("state = 'PENDING'")
+        "ix_deliveries_first",
+        "deliveries",
+        ["origin", "next_attempt_at"],
+        **where("state = 'PENDING' AND attempt_count = 0"),
+    )
+    op.create_index(
+        "ix_deliveries_leased", "deliveries", ["origin", "leased_until"], **where("leased_until IS NOT NULL")
     )
 
 

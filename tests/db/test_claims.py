@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
-from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_origin, add_task
+from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_task
 from worker.db import deliveries, gateways, poll_batches
 from worker.db.models import Delivery, PollBatch, SunoTask
 from worker.db.session import Sessions
@@ -106,23 +106,6 @@ def test_the_gateways_row_holds_its_limit_over_all_workers(sessions: Sessions) -
     _together(run, 8)
     with sessions() as session:
         assert poll_batches.live_leases(session, gateway="hub", now=NOW) == 4
-
-
-def test_a_delivery_is_claimed_once_and_carries_its_result(sessions: Sessions) -> None:
-    """The claim's number grows with each lease, and only PENDING deliveries are taken."""
-    with sessions.begin() as session:
-        add_gateway(session)
-        add_origin(session)
-        due = add_delivery(session)
-        add_delivery(session, state="DELIVERED")
-        add_delivery(session, state="DISCARDED")
-        add_delivery(session, next_attempt_at=NOW + timedelta(seconds=1))
-    with sessions.begin() as session:
-        (lease,) = deliveries.claim(session, limit=9, lease=LEASE, now=NOW)
-        assert deliveries.claim(session, limit=9, lease=LEASE, now=NOW) == []
-        again = deliveries.claim(session, limit=1, lease=LEASE, now=NOW + LEASE)
-    assert (lease.id, lease.claims, lease.result.data) == (due, 1, '{"a":1}')
-    assert [(one.id, one.claims) for one in again if one.id == due] in ([], [(due, 2)])
 
 
 def test_a_guarded_write_leaves_a_row_that_moved_on(sessions: Sessions) -> None:

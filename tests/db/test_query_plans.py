@@ -10,8 +10,8 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
-from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_task
-from worker.db import deliveries, poll_batches, suno_tasks
+from tests.factory import NOW, ORIGIN, add_batch, add_delivery, add_gateway, add_origin, add_task
+from worker.db import deliveries, origins, poll_batches, suno_tasks
 from worker.db.session import Sessions
 
 ROWS = 400
@@ -27,6 +27,7 @@ def filled(sessions: Sessions, engine: Engine) -> Sessions:
             batch_id = add_batch(session, next_poll_at=soon)
             add_task(session, poll_batch_id=batch_id)
             add_delivery(session, state="PENDING" if number % 20 == 0 else "DELIVERED", next_attempt_at=soon)
+            add_origin(session, origin=f"https://h{number}.example:443", next_claim_at=soon)
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
         if engine.dialect.name == "postgresql":  # a table of this size would be read whole, rightly
@@ -57,6 +58,12 @@ def plans(engine: Engine, sessions: Sessions, run: Callable[[Session], object]) 
     return "\n".join(lines)
 
 
+def take(session: Session, *, first_only: bool) -> object:
+    """Claim deliveries of one origin."""
+    until = NOW + timedelta(minutes=1)
+    return deliveries.claim(session, grants={ORIGIN: 4}, first_only=first_only, until=until, now=NOW)
+
+
 @pytest.mark.parametrize(
     ("index", "run"),
     [
@@ -66,9 +73,22 @@ def plans(engine: Engine, sessions: Sessions, run: Callable[[Session], object]) 
         ),
         ("ix_poll_batches_leased", lambda s: poll_batches.live_leases(s, gateway="hub", now=NOW)),
         ("ix_suno_tasks_pending", lambda s: suno_tasks.of_batches(s, batch_ids=[1, 2, 3])),
-        ("ix_deliveries_due", lambda s: deliveries.claim(s, limit=4, lease=timedelta(minutes=1), now=NOW)),
+        ("ix_origins_due", lambda s: origins.due(s, limit=4, now=NOW)),
+        ("ix_deliveries_leased", lambda s: origins.in_flight(s, origins=[ORIGIN], now=NOW)),
+        ("ix_deliveries_due", lambda s: origins.next_due(s, origins=[ORIGIN])),
+        ("ix_deliveries_due", lambda s: take(s, first_only=False)),
+        ("ix_deliveries_first", lambda s: take(s, first_only=True)),
     ],
-    ids=["claim batches", "live leases", "tasks of batches", "claim deliveries"],
+    ids=[
+        "claim batches",
+        "requests in flight",
+        "tasks of batches",
+        "due origins",
+        "POSTs in flight",
+        "next due",
+        "claim deliveries",
+        "claim first attempts",
+    ],
 )
 def test_a_hot_query_uses_its_index(
     engine: Engine, filled: Sessions, index: str, run: Callable[[Session], object]

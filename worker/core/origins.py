@@ -1,14 +1,14 @@
 """How much a receiving host may be asked at once, and when it is left in peace.
 
-An *origin* is a scheme, host and port; all hooks behind it share its fate. Two rules, both fed by the outcomes
-of POSTs in the order in which they are recorded:
+An *origin* is a scheme, host and port; all hooks behind it share its fate. Two rules, both fed by the
+outcomes of POSTs in the order in which they are recorded:
 
-* The *limit* of POSTs in flight grows by 1 with each delivery and is halved by each transient failure, between
-  1 and the configured most: a healthy receiver gets its full speed, a dying one is left in peace.
-* The *breaker* opens after 5 outcomes in a row that speak of the host itself: no DNS, no connection, no TLS, no
-  answer in time, 429 or 502-504. It stays open for 30 s, doubling with each failed probe to 15 min; then one
-  POST at a time probes, and any other answer closes it. A 500 or 404 is an answer of one path at a shared host
-  and holds nobody else up; a connection that breaks off half-way says nothing either way.
+* The *limit* of POSTs in flight grows by 1 with each delivery and is halved by each transient failure,
+  between 1 and the configured most: a healthy receiver gets its full speed, a dying one is left in peace.
+* The *breaker* opens after 5 outcomes in a row that speak of the host itself: no DNS, no connection, no TLS,
+  no answer in time, 429 or 502-504. It stays open for 30 s, doubling with each failed probe to 15 min; then
+  one POST at a time probes, and any other answer closes it. A 500 or 404 is an answer of one path at a shared
+  host and holds nobody else up; a connection that breaks off half-way says nothing either way.
 
 Nothing is lost or counted while a delivery waits behind an open breaker.
 """
@@ -72,11 +72,21 @@ def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetim
     return replace(limited, failures=failures, openings=health.openings + 1, open_until=now + wait)
 
 
+def next_claim_at(health: OriginHealth, *, due: datetime | None, now: datetime) -> datetime | None:
+    """Return when a claim should look at the origin whose first delivery is `due`; None when it has none.
+
+    Never in the past: an origin that had its turn waits behind those that did not.
+    """
+    if due is None:
+        return None
+    return max(due, now) if health.open_until is None else max(due, now, health.open_until)
+
+
 def share(free: int, wants: Sequence[int]) -> list[int]:
     """Split `free` slots between origins that could use `wants`: nobody gets more than it wants.
 
-    All get one before any gets two, and so on; `sum(share(…)) == min(free, sum(wants))`. When slots run out in
-    a round, the first ones get theirs.
+    All get one before any gets two, and so on; `sum(share(…)) == min(free, sum(wants))`. When slots run out
+    in a round, the first ones get theirs.
     """
     grants = [0] * len(wants)
     hungry = [index for index, want in enumerate(wants) if want > 0]

@@ -1,25 +1,24 @@
-"""Statements on `deliveries`, `attempts` and `origins`: the outbox, worked like poll batches."""
+"""Statements on `deliveries` and `attempts`: the outbox, claimed under its origins' rows."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import bindparam, exists, insert, select, update
+from sqlalchemy import Select, bindparam, insert, select, union_all, update
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.webhook import Result
-from worker.db.models import Attempt, Delivery, Origin, SunoTask
-from worker.db.statements import table_of, upsert
+from worker.db import origins
+from worker.db.models import Attempt, Delivery, SunoTask
+from worker.db.statements import table_of
 
 # The one event there is: the Suno task has ended. A delivery is unique for its task and event.
 FINISHED = "finished"
-
-LARGEST_CLAIM = 200  # rows of one claim: a transaction of milliseconds on either database
 
 
 class State(StrEnum):
@@ -41,11 +40,21 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A delivery that a claim took; `claims` is its fencing token."""
+
+    id: str
+    origin: str
+    claims: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """A claimed delivery with all its POST needs. `claims` is the fencing token and `webhook-attempt`."""
 
     id: str
     gateway: str
+    origin: str
     claims: int
     claimed_at: datetime
     leased_until: datetime
@@ -65,8 +74,7 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
     """Write the outbox rows, due at once; part of the transaction of the terminal transition."""
     if not owed:
         return
-    for origin in sorted({one.origin for one in owed}):
-        add_origin(session, origin=origin, now=now)
+    origins.make_due(session, origins={one.origin for one in owed}, now=now)
     session.execute(
         insert(Delivery),
         [
@@ -85,37 +93,40 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
     )
 
 
-def add_origin(session: Session, *, origin: str, now: datetime) -> None:
-    """Make sure that the origin has its row."""
-    session.execute(upsert(session, Origin).values(origin=origin, last_used_at=now).on_conflict_do_nothing())
+def claim(
+    session: Session, *, grants: Mapping[str, int], first_only: bool, until: datetime, now: datetime
+) -> list[Claim]:
+    """Take up to its grant of each origin's due deliveries by pushing their due time to `until`.
 
-
-def claim(session: Session, *, limit: int, lease: timedelta, now: datetime) -> list[Lease]:
-    """Take up to `limit` due deliveries, longest due first: their due time moves to the lease's end."""
-    due = (
-        select(Delivery.id)
-        .where(Delivery.state == State.PENDING.value, Delivery.next_attempt_at <= now)
-        .order_by(Delivery.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    until = now + lease
+    The longest due come first; with `first_only`, only those that were never tried. Each origin costs one
+    look at its index, whatever waits behind it or elsewhere.
+    """
+    arms = [
+        _due(origin=origin, limit=grant, first_only=first_only, now=now)
+        for origin, grant in sorted(grants.items())
+        if grant > 0
+    ]
+    if not arms:
+        return []
     statement = (
         update(Delivery)
-        .where(Delivery.id.in_(select(due.c.id)))
+        .where(Delivery.id.in_(union_all(*arms)))
         .values(next_attempt_at=until, leased_until=until, claims=Delivery.claims + 1)
-        .returning(Delivery.id, Delivery.claims)
+        .returning(Delivery.id, Delivery.origin, Delivery.claims)
         .execution_options(synchronize_session=False)
     )
-    claims = {row.id: row.claims for row in session.execute(statement)}
-    return _read(session, claims=claims, now=now, until=until) if claims else []
+    return [Claim(id=row.id, origin=row.origin, claims=row.claims) for row in session.execute(statement)]
 
 
-def any_due(session: Session, *, now: datetime) -> bool:
-    """Say whether a delivery is due now."""
-    due = exists().where(Delivery.state == State.PENDING.value, Delivery.next_attempt_at <= now)
-    return bool(session.scalar(select(due)))
+def _due(*, origin: str, limit: int, first_only: bool, now: datetime) -> Select[tuple[str]]:
+    rows = select(Delivery.id).where(
+        Delivery.origin == origin, Delivery.state == State.PENDING.value, Delivery.next_attempt_at <= now
+    )
+    if first_only:
+        rows = rows.where(Delivery.attempt_count == 0)
+    # Rows that a late record holds at this moment are passed over: it may wait for the origin that we hold.
+    rows = rows.order_by(Delivery.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
+    return select(rows.subquery().c.id)
 
 
 def hold(session: Session, *, ids: Sequence[str]) -> dict[str, Held]:
@@ -132,34 +143,39 @@ def hold(session: Session, *, ids: Sequence[str]) -> dict[str, Held]:
     }
 
 
-def write_if_state_seen(session: Session, *, changes: Sequence[dict[str, Any]]) -> None:
+def write_if_state_seen(session: Session, *, changes: Sequence[Mapping[str, Any]]) -> None:
     """Write each change only if its row still has the state and the claim that were seen.
 
-    A change names `row_id`, `state_seen`, `claims_seen` and new values for some columns; all changes of one
-    call name the same columns.
+    A change names `row_id`, `state_seen`, `claims_seen` and new values for some columns; changes of the same
+    columns go in one statement.
     """
-    if not changes:
-        return
     deliveries = table_of(Delivery)
     statement = update(deliveries).where(
         deliveries.c.id == bindparam("row_id"),
         deliveries.c.state == bindparam("state_seen"),
         deliveries.c.claims == bindparam("claims_seen"),
     )
-    session.connection().execute(statement, list(changes))
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for change in changes:
+        groups.setdefault(tuple(sorted(change)), []).append(change)
+    for group in groups.values():
+        session.connection().execute(statement, group)
 
 
-def add_attempts(session: Session, *, rows: Sequence[dict[str, Any]]) -> None:
+def add_attempts(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the attempt log."""
     if rows:
         session.execute(insert(Attempt), list(rows))
 
 
-def _read(session: Session, *, claims: dict[str, int], now: datetime, until: datetime) -> list[Lease]:
+def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: datetime) -> list[Lease]:
+    """Return the claimed deliveries with their results, oldest first."""
+    numbers = {claim.id: claim.claims for claim in claims}
     rows = session.execute(
         select(
             Delivery.id,
             Delivery.notify_hook,
+            Delivery.origin,
             SunoTask.gateway,
             SunoTask.task_id,
             SunoTask.action,
@@ -172,14 +188,15 @@ def _read(session: Session, *, claims: dict[str, int], now: datetime, until: dat
             SunoTask.data,
         )
         .join(SunoTask, SunoTask.id == Delivery.suno_task_id)
-        .where(Delivery.id.in_(claims))
+        .where(Delivery.id.in_(list(numbers)))
         .order_by(Delivery.created_at)
     )
     return [
         Lease(
             id=row.id,
             gateway=row.gateway,
-            claims=claims[row.id],
+            origin=row.origin,
+            claims=numbers[row.id],
             claimed_at=now,
             leased_until=until,
             result=Result(

@@ -147,15 +147,30 @@ class Transition(Base):
 
 
 class Origin(Base):
-    """A scheme, host and port that receives webhooks; place of its limit and its breaker."""
+    """A scheme, host and port that receives webhooks, and when its deliveries are looked at next.
+
+    Claims go by origins, not by deliveries: an origin that has nothing to send now, is at its limit or behind
+    its breaker costs a claim nothing, however many deliveries wait for it. The row is also the lock under
+    which workers count an origin's live leases before they claim more.
+    """
 
     __tablename__ = "origins"
+    __table_args__ = (
+        Index(
+            "ix_origins_due",
+            "next_claim_at",
+            postgresql_where=text("next_claim_at IS NOT NULL"),
+            sqlite_where=text("next_claim_at IS NOT NULL"),
+        ),
+    )
 
     origin: Mapped[str] = mapped_column(Text, primary_key=True)
-    concurrency: Mapped[int] = mapped_column(server_default=text("4"))  # POSTs in flight over all workers
-    failures: Mapped[int] = mapped_column(server_default=text("0"))  # failures of its host in a row
+    concurrency: Mapped[int] = mapped_column(server_default=text("4"))  # adaptive limit over all workers
+    failures: Mapped[int] = mapped_column(server_default=text("0"))  # of the host, in a row
+    openings: Mapped[int] = mapped_column(server_default=text("0"))  # of its breaker, in a row
     open_until: Mapped[datetime | None]  # breaker: no claims before
-    last_used_at: Mapped[datetime]
+    next_claim_at: Mapped[datetime | None]  # when a claim may find something; None: nothing is PENDING
+    last_used_at: Mapped[datetime]  # last delivery made or attempt recorded
 
 
 class Delivery(Base):
@@ -171,16 +186,17 @@ class Delivery(Base):
         CheckConstraint("state IN ('PENDING', 'DELIVERED', 'DISCARDED')", name="state"),
         Index(
             "ix_deliveries_due",
-            "next_attempt_at",
-            postgresql_where=text("state = 'PENDING'"),
-            sqlite_where=text("state = 'PENDING'"),
-        ),
-        Index(
-            "ix_deliveries_origin_due",
             "origin",
             "next_attempt_at",
             postgresql_where=text("state = 'PENDING'"),
             sqlite_where=text("state = 'PENDING'"),
+        ),
+        Index(  # first attempts, of which each claim takes a share before any retry
+            "ix_deliveries_first",
+            "origin",
+            "next_attempt_at",
+            postgresql_where=text("state = 'PENDING' AND attempt_count = 0"),
+            sqlite_where=text("state = 'PENDING' AND attempt_count = 0"),
         ),
         Index(
             "ix_deliveries_leased",

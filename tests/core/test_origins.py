@@ -1,0 +1,203 @@
+"""An origin's limit and breaker follow from its outcomes alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.core.origins import (
+    FAILURES_TO_OPEN,
+    LONGEST_OPENING,
+    OriginHealth,
+    after,
+    capacity,
+    next_claim_at,
+    share,
+)
+from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+
+NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+MOST = 64
+HOST_ERRORS = (
+    PostError.DNS,
+    PostError.REFUSED,
+    PostError.CONNECT_TIMEOUT,
+    PostError.READ_TIMEOUT,
+    PostError.DEADLINE,
+    PostError.TLS,
+)
+
+
+def answered(code: int) -> Answered:
+    """Return an answer."""
+    return Answered(status_code=code, retry_after=None, excerpt="")
+
+
+def failed(error: PostError) -> Failed:
+    """Return a failure."""
+    return Failed(error=error, detail="")
+
+
+OUTCOMES = [answered(code) for code in range(200, 600)] + [failed(error) for error in PostError]
+
+
+def follow(health: OriginHealth, *outcomes: PostOutcome, at: datetime = NOW) -> OriginHealth:
+    """Return the health after several outcomes at one moment."""
+    for outcome in outcomes:
+        health = after(health, outcome, most=MOST, now=at)
+    return health
+
+
+@pytest.mark.parametrize(
+    ("outcome", "limit"),
+    [
+        (answered(200), 21),
+        (answered(204), 21),
+        (answered(299), 21),
+        (answered(301), 20),
+        (answered(400), 20),
+        (answered(404), 20),
+        (answered(408), 10),
+        (answered(410), 20),
+        (answered(425), 10),
+        (answered(429), 10),
+        (answered(500), 10),
+        (answered(503), 10),
+        (answered(599), 10),
+        *((failed(error), 10) for error in PostError if error not in ("blocked_address", "invalid_url")),
+        (failed(PostError.BLOCKED_ADDRESS), 20),
+        (failed(PostError.INVALID_URL), 20),
+    ],
+)
+def test_the_limit_grows_with_deliveries_and_is_halved_by_transient_failures(
+    outcome: PostOutcome, limit: int
+) -> None:
+    """Other answers say nothing about how much the receiver can take."""
+    assert follow(OriginHealth(concurrency=20), outcome).concurrency == limit
+
+
+def test_the_limit_stays_between_one_and_the_most() -> None:
+    """A new origin begins with 4; 64 deliveries reach the most, ten failures the least."""
+    assert capacity(OriginHealth(), most=MOST, now=NOW) == 4
+    full = follow(OriginHealth(), *[answered(200)] * 100)
+    assert full.concurrency == MOST
+    assert follow(full, *[answered(500)] * 10).concurrency == 1
+    assert capacity(replace(full, concurrency=500), most=MOST, now=NOW) == MOST
+    assert after(replace(full, concurrency=500), answered(500), most=MOST, now=NOW).concurrency == 32
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [*(failed(error) for error in HOST_ERRORS), *(answered(code) for code in (429, 502, 503, 504))],
+    ids=str,
+)
+def test_the_fifth_failure_of_the_host_opens_the_breaker(outcome: PostOutcome) -> None:
+    """For 30 s nothing is claimed for it."""
+    four = follow(OriginHealth(), *[outcome] * 4)
+    assert (four.failures, four.open_until) == (4, None)
+    five = follow(four, outcome)
+    assert (five.failures, five.openings, five.open_until) == (5, 1, NOW + timedelta(seconds=30))
+    assert capacity(five, most=MOST, now=NOW + timedelta(seconds=29)) == 0
+    assert capacity(five, most=MOST, now=NOW + timedelta(seconds=30)) == 1
+
+
+@pytest.mark.parametrize("code", [200, 301, 404, 410, 500, 501, 505])
+def test_any_other_answer_resets_the_count(code: int) -> None:
+    """One path's 500s at a shared host hold nobody else up: the host answers."""
+    assert follow(OriginHealth(failures=4), answered(code)).failures == 0
+    probed = OriginHealth(failures=5, openings=3, open_until=NOW)
+    assert follow(probed, answered(code)).openings == 0
+    assert follow(probed, answered(code)).open_until is None
+
+
+@pytest.mark.parametrize(
+    "error", [PostError.RESET, PostError.PROTOCOL, PostError.INTERNAL, PostError.BLOCKED_ADDRESS]
+)
+def test_what_is_no_answer_and_no_sign_of_the_host_leaves_the_count(error: PostError) -> None:
+    """A connection that breaks off half-way neither opens nor closes."""
+    assert follow(OriginHealth(failures=3), failed(error)).failures == 3
+
+
+def test_each_failed_probe_doubles_the_wait_to_15_minutes() -> None:
+    """30 s, 1, 2, 4, 8, 15 and again 15 minutes, however long the host stays dead."""
+    health = follow(OriginHealth(), *[answered(503)] * FAILURES_TO_OPEN)
+    waits: list[float] = []
+    moment = NOW
+    for _ in range(40):
+        assert health.open_until is not None
+        waits.append((health.open_until - moment).total_seconds())
+        moment = health.open_until
+        health = follow(health, answered(503), at=moment)
+    assert waits[:7] == [30, 60, 120, 240, 480, 900, 900]
+    assert set(waits[7:]) == {900}
+
+
+def test_what_was_in_flight_when_it_opened_does_not_open_it_further() -> None:
+    """Sixty timeouts of one outage are one opening."""
+    health = follow(OriginHealth(), *[failed(PostError.DEADLINE)] * 65)
+    assert (health.openings, health.open_until, health.concurrency) == (1, NOW + timedelta(seconds=30), 1)
+
+
+@given(st.lists(st.sampled_from(OUTCOMES)), st.integers(1, 1000), st.integers(0, 2000))
+def test_no_order_of_outcomes_leaves_the_bounds(outcomes: list[PostOutcome], most: int, step: int) -> None:
+    """The limit stays in 1…most, the wait within 15 minutes, and an open breaker always ends."""
+    health = OriginHealth()
+    moment = NOW
+    for outcome in outcomes:
+        health = after(health, outcome, most=most, now=moment)
+        assert 1 <= health.concurrency <= max(most, OriginHealth().concurrency)
+        assert 0 <= health.failures <= FAILURES_TO_OPEN
+        assert (health.openings > 0) == (health.open_until is not None)
+        if health.open_until is not None:
+            assert health.open_until - moment <= LONGEST_OPENING
+        moment += timedelta(seconds=step)
+
+
+@pytest.mark.parametrize(
+    ("due", "open_until", "expected"),
+    [
+        (None, None, None),
+        (None, NOW + timedelta(minutes=1), None),
+        (NOW - timedelta(hours=1), None, NOW),
+        (NOW + timedelta(seconds=5), None, NOW + timedelta(seconds=5)),
+        (NOW + timedelta(seconds=5), NOW + timedelta(seconds=30), NOW + timedelta(seconds=30)),
+        (NOW + timedelta(minutes=5), NOW + timedelta(seconds=30), NOW + timedelta(minutes=5)),
+    ],
+)
+def test_an_origin_is_looked_at_when_it_is_due_and_closed(
+    due: datetime | None, open_until: datetime | None, expected: datetime | None
+) -> None:
+    """Never in the past, and not before its breaker lets a probe through."""
+    assert next_claim_at(OriginHealth(open_until=open_until), due=due, now=NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("free", "wants", "grants"),
+    [
+        (10, [], []),
+        (0, [5, 5], [0, 0]),
+        (10, [3, 3], [3, 3]),
+        (4, [100, 1, 100], [2, 1, 1]),
+        (2, [9, 9, 9], [1, 1, 0]),
+        (7, [0, -3, 9], [0, 0, 7]),
+        (100, [1000, 5, 40], [55, 5, 40]),
+    ],
+)
+def test_slots_are_shared_evenly(free: int, wants: list[int], grants: list[int]) -> None:
+    """The modest get what they want, the rest is split among the others, the first first."""
+    assert share(free, wants) == grants
+
+
+@given(st.integers(0, 500), st.lists(st.integers(-5, 100), max_size=40))
+def test_no_slot_is_wasted_or_given_twice(free: int, wants: list[int]) -> None:
+    """As many as possible are granted, nobody gets more than it wants, and all get one before any two."""
+    grants = share(free, wants)
+    useful = [max(want, 0) for want in wants]
+    assert sum(grants) == min(free, sum(useful))
+    assert all(0 <= grant <= want for grant, want in zip(grants, useful, strict=True))
+    if free >= len(wants):
+        assert all(grant > 0 for grant, want in zip(grants, useful, strict=True) if want)

@@ -1,0 +1,289 @@
+"""Origins take turns, each within its own limit over all workers, and nothing that is due is left behind."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from sqlalchemy import event, func, select, update
+
+from tests.factory import add_delivery, add_gateway
+from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.db import deliveries, origins
+from worker.db.models import Delivery, Origin
+from worker.db.session import Sessions
+from worker.health import record_outcomes
+from worker.turns import LARGEST_CLAIM, Terms, claim_deliveries
+
+LEASE = timedelta(seconds=60)
+GOOD = Answered(status_code=200, retry_after=None, excerpt="")
+DEAD = Failed(error=PostError.REFUSED, detail="")
+HOT, COLD = "https://hot.example:443", "https://cold.example:443"
+
+
+@pytest.fixture
+def now() -> datetime:
+    """Give the present."""
+    return datetime.now(UTC)
+
+
+@pytest.fixture
+def hub(sessions: Sessions) -> Sessions:
+    """Give a database with a gateway."""
+    with sessions.begin() as session:
+        add_gateway(session)
+    return sessions
+
+
+def add(sessions: Sessions, origin: str, count: int, *, at: datetime, attempt_count: int = 0) -> list[str]:
+    """Insert deliveries of an origin that are due at `at`."""
+    with sessions.begin() as session:
+        return [
+            add_delivery(
+                session, origin=origin, next_attempt_at=at, created_at=at, attempt_count=attempt_count
+            )
+            for _ in range(count)
+        ]
+
+
+def change_origin(sessions: Sessions, origin: str, **columns: object) -> None:
+    """Change an origin's row."""
+    with sessions.begin() as session:
+        session.execute(update(Origin).where(Origin.origin == origin).values(**columns))
+
+
+def claim(
+    sessions: Sessions, *, free: int = 500, most: int = 64, chance: float = 0.0
+) -> list[deliveries.Lease]:
+    """Claim once."""
+    with sessions.begin() as session:
+        terms = Terms(lease=LEASE, most=most, chance=chance)
+        return list(claim_deliveries(session, free=free, terms=terms).items)
+
+
+def finish(sessions: Sessions, leases: list[deliveries.Lease], outcome: PostOutcome, *, state: str) -> None:
+    """Record one outcome for all, as the dispatcher does."""
+    with sessions.begin() as session:
+        held = deliveries.hold(session, ids=[lease.id for lease in leases])
+        deliveries.write_if_state_seen(
+            session,
+            changes=[
+                {
+                    "row_id": lease.id,
+                    "state_seen": held[lease.id].state.value,
+                    "claims_seen": lease.claims,
+                    "state": state,
+                    "leased_until": None,
+                    "next_attempt_at": leases[0].claimed_at + timedelta(seconds=5),
+                }
+                for lease in leases
+            ],
+        )
+        outcomes: dict[str, list[PostOutcome]] = {}
+        for lease in leases:
+            outcomes.setdefault(lease.origin, []).append(outcome)
+        record_outcomes(session, outcomes=outcomes, most=64, now=leases[0].claimed_at)
+
+
+def row(sessions: Sessions, origin: str) -> Origin:
+    """Return an origin's row."""
+    with sessions() as session:
+        return session.scalars(select(Origin).where(Origin.origin == origin)).one()
+
+
+def by_origin(leases: list[deliveries.Lease]) -> dict[str, int]:
+    """Count leases."""
+    return dict(Counter(lease.origin for lease in leases))
+
+
+def test_a_new_origin_gets_four_and_more_with_each_delivery(hub: Sessions, now: datetime) -> None:
+    """The limit holds while they are in flight, and a record lets the next ones go at once."""
+    add(hub, HOT, 100, at=now)
+    first = claim(hub)
+    assert len(first) == 4
+    assert claim(hub) == []
+    finish(hub, first, GOOD, state="DELIVERED")
+    assert row(hub, HOT).concurrency == 8
+    assert len(claim(hub)) == 8
+
+
+def test_one_healthy_origin_reaches_the_full_speed(hub: Sessions, now: datetime) -> None:
+    """After 60 deliveries, 64 are in flight."""
+    add(hub, HOT, 200, at=now)
+    most = 0
+    while leases := claim(hub):
+        most = max(most, len(leases))
+        finish(hub, leases, GOOD, state="DELIVERED")
+    assert most == 64
+    with hub() as session:
+        assert session.scalars(select(func.count()).where(Delivery.state == "DELIVERED")).one() == 200
+    assert row(hub, HOT).next_claim_at is None
+
+
+def test_a_dying_receiver_is_left_in_peace(hub: Sessions, now: datetime) -> None:
+    """Five refused connections open its breaker: nothing is claimed for 30 s, then one probe."""
+    add(hub, HOT, 20, at=now)
+    change_origin(hub, HOT, concurrency=5)
+    leases = claim(hub)
+    finish(hub, leases, DEAD, state="PENDING")
+    origin = row(hub, HOT)
+    assert (origin.concurrency, origin.failures, origin.openings) == (1, 5, 1)
+    assert origin.open_until == origin.next_claim_at == leases[0].claimed_at + timedelta(seconds=30)
+    assert claim(hub) == []
+    change_origin(hub, HOT, open_until=now, next_claim_at=now)
+    assert len(claim(hub)) == 1
+    assert claim(hub) == []
+
+
+def test_a_new_result_does_not_wake_an_open_origin(hub: Sessions, now: datetime) -> None:
+    """It waits with the others, and costs no attempt."""
+    add(hub, HOT, 1, at=now)
+    later = now + timedelta(minutes=5)
+    change_origin(hub, HOT, open_until=later, next_claim_at=later, failures=5, openings=1)
+    add(hub, HOT, 1, at=now)
+    assert row(hub, HOT).next_claim_at == later
+    assert claim(hub) == []
+
+
+def test_a_probe_whose_worker_died_is_followed_by_another(hub: Sessions, now: datetime) -> None:
+    """The probe is leased like any claim: when its lease ends, the origin is due again."""
+    add(hub, HOT, 3, at=now - timedelta(minutes=2))
+    change_origin(hub, HOT, open_until=now, next_claim_at=now, failures=5, openings=1)
+    (probe,) = claim(hub)
+    assert row(hub, HOT).next_claim_at == probe.leased_until
+    past = now - timedelta(seconds=1)
+    with hub.begin() as session:
+        dead = update(Delivery).where(Delivery.id == probe.id)
+        session.execute(dead.values(leased_until=past, next_attempt_at=past))
+    change_origin(hub, HOT, next_claim_at=past)
+    assert len(claim(hub)) == 1
+
+
+def test_a_good_probe_closes_the_breaker_for_all(hub: Sessions, now: datetime) -> None:
+    """Its limit grows again from where it was."""
+    add(hub, HOT, 10, at=now)
+    change_origin(hub, HOT, open_until=now, next_claim_at=now, failures=5, openings=4, concurrency=1)
+    finish(hub, claim(hub), GOOD, state="DELIVERED")
+    origin = row(hub, HOT)
+    assert (origin.failures, origin.openings, origin.open_until, origin.concurrency) == (0, 0, None, 2)
+    assert len(claim(hub)) == 2
+
+
+def test_origins_share_the_free_slots(hub: Sessions, now: datetime) -> None:
+    """A backlog of one origin leaves the others their part."""
+    add(hub, HOT, 300, at=now - timedelta(hours=1))
+    change_origin(hub, HOT, concurrency=64)
+    names = [f"https://r{number}.example:443" for number in range(5)]
+    for name in names:
+        add(hub, name, 2, at=now)
+    assert by_origin(claim(hub, free=12)) == dict.fromkeys([HOT, *names], 2)
+
+
+def test_who_had_a_turn_waits_behind_who_had_not(hub: Sessions, now: datetime) -> None:
+    """With one free slot at a time three origins are served in rotation, although one is an hour behind."""
+    names = {HOT: now - timedelta(hours=1), COLD: now, "https://third.example:443": now}
+    for name, at in names.items():
+        add(hub, name, 9, at=at)
+        change_origin(hub, name, next_claim_at=at)
+    order = [lease.origin for _ in range(6) for lease in claim(hub, free=1)]
+    assert order[0] == HOT
+    assert set(order[:3]) == set(names)
+    assert order[3:] == order[:3]
+
+
+def test_a_thousand_origins_are_all_served(hub: Sessions, now: datetime) -> None:
+    """A claim looks at 32 of them; the next ones follow in the order in which they waited."""
+    wanted = set()
+    for number in range(80):
+        wanted |= set(add(hub, f"https://r{number}.example:443", 1, at=now))
+    served: list[str] = []
+    while leases := claim(hub):
+        assert len(leases) <= 32
+        served += [lease.id for lease in leases]
+    assert sorted(served) == sorted(wanted)
+
+
+def test_first_attempts_are_not_starved_by_retries(hub: Sessions, now: datetime) -> None:
+    """Behind a thousand older retries, a third of the slots goes to results that were never tried."""
+    retries = set(add(hub, HOT, 60, at=now - timedelta(hours=1), attempt_count=3))
+    fresh = set(add(hub, HOT, 60, at=now))
+    change_origin(hub, HOT, concurrency=30)
+    taken = {lease.id for lease in claim(hub)}
+    assert (len(taken & fresh), len(taken & retries)) == (10, 20)
+
+
+def test_a_share_of_one_slot_falls_by_chance(hub: Sessions, now: datetime) -> None:
+    """A slow origin with one slot serves both kinds: at times the untried, else the longest due."""
+    (retry,) = add(hub, HOT, 1, at=now - timedelta(hours=1), attempt_count=3)
+    (fresh,) = add(hub, HOT, 1, at=now)
+    change_origin(hub, HOT, concurrency=1)
+    assert [lease.id for lease in claim(hub, chance=0.9)] == [fresh]
+    with hub.begin() as session:
+        session.execute(update(Delivery).values(leased_until=None, next_attempt_at=now))
+    change_origin(hub, HOT, next_claim_at=now)
+    with hub.begin() as session:
+        session.execute(update(Delivery).where(Delivery.id == retry).values(next_attempt_at=now - LEASE))
+    assert [lease.id for lease in claim(hub, chance=0.1)] == [retry]
+
+
+def test_a_claim_is_bounded(hub: Sessions, now: datetime) -> None:
+    """However many are free and due, one transaction takes 200 at most."""
+    for number in range(4):
+        name = f"https://r{number}.example:443"
+        add(hub, name, 60, at=now)
+        change_origin(hub, name, concurrency=64)
+    assert len(claim(hub, free=1000)) == LARGEST_CLAIM
+
+
+def test_the_limit_is_never_exceeded_by_many_workers(hub: Sessions, now: datetime) -> None:
+    """Eight workers that claim at once hold the limit of each origin exactly, and share all that is due."""
+    for name in (HOT, COLD):
+        add(hub, name, 60, at=now)
+        change_origin(hub, name, concurrency=5)
+    exceeded: list[int] = []
+    taken: list[str] = []
+    barrier = threading.Barrier(8)
+
+    def run() -> None:
+        barrier.wait()
+        idle = 0
+        while idle < 3:
+            leases = claim(hub, most=5)
+            idle = 0 if leases else idle + 1
+            taken.extend(lease.id for lease in leases)
+            with hub() as session:
+                for name in (HOT, COLD):
+                    count = origins.in_flight(session, origins=[name], now=datetime.now(UTC))[name].count
+                    exceeded.extend([count] if count > 5 else [])
+            if leases:
+                finish(hub, leases, GOOD, state="DELIVERED")
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    taken += [lease.id for lease in claim(hub)]
+    assert exceeded == []
+    assert len(taken) == len(set(taken))
+    with hub() as session:
+        left = session.scalars(select(func.count()).where(Delivery.state == "PENDING")).one()
+    assert len(taken) + left >= 120
+
+
+def test_a_claim_sends_a_fixed_number_of_statements(hub: Sessions, now: datetime) -> None:
+    """Whatever it takes, it costs nine (BEGIN is one on SQLite)."""
+    for number in range(20):
+        add(hub, f"https://r{number}.example:443", 3, at=now)
+    sent: list[str] = []
+    engine = hub.kw["bind"]
+
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        sent.append(statement)
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert len(claim(hub)) == 60
+    event.remove(engine, "before_cursor_execute", note)
+    assert len(sent) == 9

@@ -1,0 +1,113 @@
+"""Claim deliveries: origins take turns, each within its own limit over all workers.
+
+A claim looks at the origins that have waited longest, takes their rows, counts what they have in flight and
+shares the free slots between them. An origin that got its turn waits behind those that did not. One at its
+limit sleeps until a record frees a slot, or the first of its leases ends; one behind its breaker sleeps
+until a probe is due. So a claim costs what it takes, not what waits: a hundred thousand deliveries of one
+origin are one row here.
+
+Of each origin's share a third goes to results that were never tried, so that a backlog of retries does not
+starve them; the rest goes to the longest due.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from worker.core.origins import OriginHealth, capacity, next_claim_at, share
+from worker.db import deliveries, origins
+from worker.db.clock import read_now
+from worker.db.deliveries import Claim, Lease
+from worker.db.origins import InFlight
+from worker.stream import Claimed
+
+ORIGINS = 32  # of one claim
+LARGEST_CLAIM = 200  # deliveries of one claim: a transaction of milliseconds on either database
+FIRST_SHARE = 1 / 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a claim keeps to: its lease, the most in flight per origin, and chance as an argument.
+
+    `chance` is drawn from [0, 1) for each claim; it decides how a share of one slot is split in thirds.
+    """
+
+    lease: timedelta
+    most: int
+    chance: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One origin in one claim: what it may have in flight, what it has, and what it is granted now."""
+
+    health: OriginHealth
+    limit: int
+    busy: InFlight
+    granted: int
+
+
+def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Lease]:
+    """Take at most `free` due deliveries and set when their origins are looked at next."""
+    now = read_now(session)
+    waiting = origins.due(session, limit=ORIGINS + 1, now=now)
+    turns = _turns(session, waiting=waiting[:ORIGINS], free=min(free, LARGEST_CLAIM), terms=terms, now=now)
+    if not turns:
+        return Claimed(items=[], more=False)
+    claims = _take(session, turns=turns, terms=terms, now=now)
+    held_back = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
+    leases = deliveries.read(session, claims=claims, now=now, until=now + terms.lease) if claims else []
+    return Claimed(items=leases, more=held_back or len(waiting) > ORIGINS)
+
+
+def _turns(
+    session: Session, *, waiting: Sequence[str], free: int, terms: Terms, now: datetime
+) -> dict[str, Turn]:
+    """Take the origins' rows and share the slots in the order in which they waited."""
+    if not waiting:
+        return {}
+    health = origins.lock(session, origins=waiting)
+    busy = origins.in_flight(session, origins=health, now=now)
+    names = [name for name in waiting if name in health]  # another may have been pruned meanwhile
+    limits = [capacity(health[name], most=terms.most, now=now) for name in names]
+    grants = share(free, [limit - busy[name].count for name, limit in zip(names, limits, strict=True)])
+    return {
+        name: Turn(health=health[name], limit=limit, busy=busy[name], granted=granted)
+        for name, limit, granted in zip(names, limits, grants, strict=True)
+    }
+
+
+def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: datetime) -> list[Claim]:
+    until = now + terms.lease
+    shares = {name: int(turn.granted * FIRST_SHARE + terms.chance) for name, turn in turns.items()}
+    first = deliveries.claim(session, grants=shares, first_only=True, until=until, now=now)
+    taken = Counter(claim.origin for claim in first)
+    rest = {name: turn.granted - taken[name] for name, turn in turns.items()}
+    return first + deliveries.claim(session, grants=rest, first_only=False, until=until, now=now)
+
+
+def _reschedule(
+    session: Session, *, turns: Mapping[str, Turn], claims: Sequence[Claim], terms: Terms, now: datetime
+) -> bool:
+    """Set when each origin is looked at next; say whether one has more that is due and may be sent."""
+    taken = Counter(claim.origin for claim in claims)
+    first_due = origins.next_due(session, origins=turns)
+    at: dict[str, datetime | None] = {}
+    held_back = False
+    for name, turn in turns.items():
+        due = first_due[name]
+        more = due is not None and due <= now and turn.limit > 0
+        held_back = held_back or more
+        if more and turn.busy.count + taken[name] >= turn.limit:
+            at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
+        elif turn.granted or not more:
+            at[name] = next_claim_at(turn.health, due=due, now=now)
+        # else: no slot was left for it, so it keeps its place in the line.
+    origins.reschedule(session, at=at)
+    return held_back
