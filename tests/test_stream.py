@@ -183,3 +183,33 @@ def test_an_error_in_the_record_ends_the_run_and_the_next_one_works(portal: Port
     desk.due = [2]
     assert stream.run(stop=threading.Event(), ring_successor=never)
     assert desk.recorded == [2]
+
+
+@dataclass
+class LateDesk(Desk):
+    """Work of which more becomes due while the last outcome is being recorded."""
+
+    while_recording: Callable[[], None] = never
+
+    def record(self, finished: Sequence[tuple[int, int]]) -> None:
+        """Note the outcomes, and let happen what happens meanwhile, once."""
+        Desk.record(self, finished)
+        happens, self.while_recording = self.while_recording, never
+        happens()
+
+
+def test_a_ring_during_the_last_record_is_not_lost(portal: Portal) -> None:
+    """A message that joins a run which is about to end still has its work done by that run."""
+    desk = LateDesk(due=[0])
+    stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
+    joined: list[bool] = []
+
+    def ring() -> None:
+        desk.due = [1]
+        second = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+        joined.append(not second.result(timeout=WAIT_S))
+
+    desk.while_recording = ring
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert joined == [True]
+    assert desk.recorded == [0, 1]

@@ -116,15 +116,13 @@ class Stream(Generic[Item, Outcome]):
         once when the budget is spent and there is still work.
         """
         if not self._take_turn():
-            self.ring()
             return False
         with self._baton:
             try:
                 self._flow(stop=stop, ring_successor=ring_successor, budget=budget)
-            finally:
-                with self._turn.lock:
-                    self._turn.running = self._turn.successor
-                    self._turn.overdue = self._turn.successor = False
+            except BaseException:
+                self._end_turn(unless_rung=False)
+                raise
         return True
 
     def _take_turn(self) -> bool:
@@ -132,11 +130,21 @@ class Stream(Generic[Item, Outcome]):
             if not self._turn.running:
                 self._turn.running = True
                 return True
+            # Under the lock, so that a runner about to end hears it, or has ended and this one runs.
+            self.ring()
             if self._turn.overdue and not self._turn.successor:
                 self._turn.successor = True
-                self.ring()
                 return True
             return False
+
+    def _end_turn(self, *, unless_rung: bool) -> bool:
+        """Give the turn to the successor or to nobody; False when a ring is to be heard first."""
+        with self._turn.lock:
+            if unless_rung and not self._bell.empty():
+                return False
+            self._turn.running = self._turn.successor
+            self._turn.overdue = self._turn.successor = False
+            return True
 
     def _flow(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta) -> None:
         end = time.monotonic() + budget.total_seconds()
@@ -147,13 +155,15 @@ class Stream(Generic[Item, Outcome]):
             if may_look and now >= look_at:
                 more = self._fill()
                 look_at = now + LOOK_EVERY_S
-            if self._in_flight == 0 and (stop.is_set() or not more):
+            idle = self._in_flight == 0 and (stop.is_set() or not more)
+            if idle and self._end_turn(unless_rung=not stop.is_set()):
                 return
             if now >= end and not rung:
                 with self._turn.lock:
                     self._turn.overdue = rung = True
                 ring_successor()
             if self._is_relieved():
+                self._end_turn(unless_rung=False)
                 return
             rang, freed = self._listen(
                 wait=max(0.0, look_at - time.monotonic()) if may_look else LOOK_EVERY_S
