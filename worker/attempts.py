@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any, assert_never
 
 from worker.clients.exchange import Exchange
@@ -18,17 +17,9 @@ from worker.core.webhook import (
     Verdict,
     origin_of,
 )
-from worker.db.deliveries import Held, Lease, State
+from worker.db.deliveries import Held, Lease, State, Trigger
 
 logger = logging.getLogger(__name__)
-
-
-class Trigger(StrEnum):
-    """Why an attempt was made."""
-
-    SCHEDULE = "schedule"  # the first, and each retry when its time had come
-    RESEND = "resend"
-    RECOVER = "recover"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +62,8 @@ def _change(lease: Lease, *, row: Held, applied: Verdict | None, now: datetime) 
             delivered = {"delivered_at": now, "discarded_at": None, "discard_reason": None}
             return change | {"state": State.DELIVERED.value, "leased_until": None} | delivered
         case Retry(at=at):
-            return change | {"next_attempt_at": at, "leased_until": None}
+            retry = {"next_attempt_at": at, "trigger": Trigger.SCHEDULE.value}
+            return change | {"leased_until": None} | retry
         case Discarded(reason=reason):
             discarded = {"discarded_at": now, "discard_reason": reason}
             return change | {"state": State.DISCARDED.value, "leased_until": None} | discarded
@@ -94,7 +86,7 @@ def _attempt(lease: Lease, exchange: Exchange, *, applied: Verdict | None) -> di
         "delivery_id": lease.id,
         "number": lease.claims,
         "at": lease.claimed_at,
-        "trigger": Trigger.SCHEDULE.value,
+        "trigger": lease.trigger.value,
         "duration_ms": _ms(exchange.duration),
         "dns_ms": _ms(exchange.dns),
         "connect_ms": _ms(exchange.connect),

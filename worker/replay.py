@@ -20,6 +20,7 @@ from worker.core.lifecycle import TERMINAL
 from worker.core.webhook import origin_of
 from worker.db import deliveries, origins
 from worker.db.clock import read_now
+from worker.db.deliveries import Trigger
 from worker.db.identity import new_delivery_id
 from worker.db.models import Delivery, SunoTask
 from worker.request import Refused
@@ -106,14 +107,23 @@ def _resend_finished(session: Session, *, task: SunoTask, hook: str | None, now:
     what = What.IN_FLIGHT
     if delivery.leased_until is None or delivery.leased_until <= now:
         what = What.DUE_NOW
-        if delivery.state != deliveries.State.PENDING.value:
-            delivery.attempt_count = 0  # the schedule begins again; the attempts stay in the log
-        delivery.state = deliveries.State.PENDING.value
-        delivery.next_attempt_at = now
-        delivery.leased_until = delivery.delivered_at = delivery.discarded_at = delivery.discard_reason = None
+        make_pending(delivery, trigger=Trigger.RESEND, now=now)
     session.flush()
     origins.make_due(session, origins=[delivery.origin], now=now)
     return Resent(task_id=task.task_id, gateway=task.gateway, what=what, delivery_id=delivery.id)
+
+
+def make_pending(delivery: Delivery, *, trigger: Trigger, now: datetime) -> None:
+    """Let a delivery that nobody is sending be sent at once, under its old id.
+
+    One that had ended begins its schedule anew; its attempts stay in the log, and their numbers go on.
+    """
+    if delivery.state != deliveries.State.PENDING.value:
+        delivery.attempt_count = 0
+    delivery.state = deliveries.State.PENDING.value
+    delivery.trigger = trigger.value
+    delivery.next_attempt_at = now
+    delivery.leased_until = delivery.delivered_at = delivery.discarded_at = delivery.discard_reason = None
 
 
 def _find(session: Session, *, task_id: str, gateway: str | None) -> SunoTask:

@@ -183,6 +183,7 @@ def _create_deliveries() -> None:
         sa.Column("next_attempt_at", MOMENT, nullable=False),
         sa.Column("leased_until", MOMENT, nullable=True),
         sa.Column("claims", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("trigger", sa.String(length=16), server_default=sa.text("'schedule'"), nullable=False),
         sa.Column("discard_reason", sa.Text(), nullable=True),
         sa.Column("created_at", MOMENT, nullable=False),
         sa.Column("delivered_at", MOMENT, nullable=True),
@@ -204,6 +205,9 @@ def _create_deliveries() -> None:
         "deliveries",
         ["origin", "next_attempt_at"],
         **where("state = 'PENDING' AND attempt_count = 0"),
+    )
+    op.create_index(
+        "ix_deliveries_discarded", "deliveries", ["discarded_at"], **where("state = 'DISCARDED'")
     )
     op.create_index(
         "ix_deliveries_leased", "deliveries", ["origin", "leased_until"], **where("leased_until IS NOT NULL")

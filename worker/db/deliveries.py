@@ -29,6 +29,14 @@ class State(StrEnum):
     DISCARDED = "DISCARDED"
 
 
+class Trigger(StrEnum):
+    """Why an attempt is made."""
+
+    SCHEDULE = "schedule"  # the first, and each retry when its time has come
+    RESEND = "resend"
+    RECOVER = "recover"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Owed:
     """A result that a terminal transition owes to an endpoint."""
@@ -56,6 +64,7 @@ class Lease:
     gateway: str
     origin: str
     claims: int
+    trigger: Trigger
     claimed_at: datetime
     leased_until: datetime
     result: Result
@@ -118,7 +127,7 @@ def claim(
     return [Claim(id=row.id, origin=row.origin, claims=row.claims) for row in session.execute(statement)]
 
 
-def _due(*, origin: str, limit: int, first_only: bool, now: datetime) -> Select[tuple[str]]:
+def _due(*, origin: str, limit: int, first_only: bool, now: datetime) -> Select[str]:
     rows = select(Delivery.id).where(
         Delivery.origin == origin, Delivery.state == State.PENDING.value, Delivery.next_attempt_at <= now
     )
@@ -176,6 +185,7 @@ def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: dat
             Delivery.id,
             Delivery.notify_hook,
             Delivery.origin,
+            Delivery.trigger,
             SunoTask.gateway,
             SunoTask.task_id,
             SunoTask.action,
@@ -197,6 +207,7 @@ def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: dat
             gateway=row.gateway,
             origin=row.origin,
             claims=numbers[row.id],
+            trigger=Trigger(row.trigger),
             claimed_at=now,
             leased_until=until,
             result=Result(

@@ -199,6 +199,12 @@ class Delivery(Base):
             sqlite_where=text("state = 'PENDING' AND attempt_count = 0"),
         ),
         Index(
+            "ix_deliveries_discarded",
+            "discarded_at",
+            postgresql_where=text("state = 'DISCARDED'"),
+            sqlite_where=text("state = 'DISCARDED'"),
+        ),
+        Index(
             "ix_deliveries_leased",
             "origin",
             "leased_until",
@@ -217,6 +223,7 @@ class Delivery(Base):
     next_attempt_at: Mapped[datetime]  # when it is due; during a lease, the lease's end
     leased_until: Mapped[datetime | None]  # set by a claim, cleared by its record
     claims: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token, sent as `webhook-attempt`
+    trigger: Mapped[str] = mapped_column(String(16), server_default=text("'schedule'"))  # of the next attempt
     discard_reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]
     delivered_at: Mapped[datetime | None]
@@ -233,7 +240,7 @@ class Attempt(Base):
     delivery_id: Mapped[str] = mapped_column(ForeignKey("deliveries.id"))
     number: Mapped[int]  # the claim's number
     at: Mapped[datetime]  # when the POST began
-    trigger: Mapped[str] = mapped_column(String(16))  # a word of attempts.Trigger
+    trigger: Mapped[str] = mapped_column(String(16))  # a word of deliveries.Trigger
     duration_ms: Mapped[int]
     dns_ms: Mapped[int | None]  # None: the connection was reused, or never asked for
     connect_ms: Mapped[int | None]  # TCP and TLS; None: reused, or not reached

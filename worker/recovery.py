@@ -1,0 +1,65 @@
+"""Send again what was given up in a stretch of time, when its receivers are back.
+
+The work goes in groups of 100, each in its own transaction: one that is interrupted has recovered what it
+said, and can be called again for the rest. Recovered deliveries keep their ids. Their receivers are not
+overrun: each origin's adaptive limit and breaker stand between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlalchemy import Select, func, select
+
+from worker.db import origins
+from worker.db.clock import read_now
+from worker.db.deliveries import State, Trigger
+from worker.db.models import Delivery
+from worker.db.session import Sessions, reading
+from worker.replay import make_pending
+
+MOST = 10_000  # deliveries of one call
+GROUP = 100  # of one transaction
+
+
+def count_discarded(
+    sessions: Sessions, *, since: datetime, until: datetime, origin: str | None = None
+) -> int:
+    """Return how many deliveries were discarded from `since` to before `until`, at most 10,000."""
+    wanted = _discarded(since=since, until=until, origin=origin).limit(MOST).subquery()
+    with reading(sessions) as session:
+        return session.scalars(select(func.count()).select_from(wanted)).one()
+
+
+def recover(
+    sessions: Sessions, *, since: datetime, until: datetime, origin: str | None = None
+) -> Iterator[int]:
+    """Make what was discarded in the range due at once, oldest first; yield the size of each group.
+
+    At most 10,000 deliveries; a caller that wants more calls again.
+    """
+    left = MOST
+    while left > 0:
+        wanted = _discarded(since=since, until=until, origin=origin).order_by(Delivery.discarded_at)
+        with sessions.begin() as session:
+            now = read_now(session)
+            rows = wanted.limit(min(GROUP, left)).with_for_update(key_share=True, skip_locked=True)
+            group = session.scalars(
+                select(Delivery).where(Delivery.id.in_(session.scalars(rows).all()))
+            ).all()
+            for delivery in group:
+                make_pending(delivery, trigger=Trigger.RECOVER, now=now)
+            session.flush()
+            origins.make_due(session, origins={delivery.origin for delivery in group}, now=now)
+        if not group:
+            return
+        left -= len(group)
+        yield len(group)
+
+
+def _discarded(*, since: datetime, until: datetime, origin: str | None) -> Select[str]:
+    found = select(Delivery.id).where(
+        Delivery.state == State.DISCARDED.value, Delivery.discarded_at >= since, Delivery.discarded_at < until
+    )
+    return found if origin is None else found.where(Delivery.origin == origin)
