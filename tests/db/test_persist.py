@@ -73,6 +73,15 @@ def test_an_error_is_described_by_its_first_line() -> None:
     assert not is_passing(ValueError())
 
 
+def test_a_missing_table_does_not_pass(tmp_path: Path) -> None:
+    """SQLite calls it an operational error; no waiting heals it."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'new.db'}")
+    with engine.connect() as connection, pytest.raises(OperationalError) as caught:
+        connection.execute(text("SELECT * FROM suno_tasks"))
+    assert not is_passing(caught.value)
+    engine.dispose()
+
+
 def test_a_reader_waits_for_no_writer_on_sqlite(sqlite_url: str) -> None:
     """`status` answers while a writing transaction is open, and its own reads block no writer."""
     engine = make_engine(sqlite_url)

@@ -28,6 +28,8 @@ def is_passing(error: BaseException) -> bool:
     """Say whether `error` is the database's trouble (away, restarting, overrun, deadlocked) and may pass."""
     if isinstance(error, IntegrityError | ProgrammingError):
         return False
+    if isinstance(error, DBAPIError) and str(error.orig).startswith("no such "):
+        return False  # SQLite's word for a missing table or column, which no waiting heals
     return isinstance(error, DBAPIError | PoolTimeoutError)
 
 
