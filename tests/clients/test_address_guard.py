@@ -196,7 +196,9 @@ async def test_the_socket_is_refused_even_if_all_else_lets_the_address_pass(host
         request = httpx.Request("POST", f"http://{host}:{peers[0].port}/")
         try:
             with pytest.raises(httpx.TransportError) as caught:
-                await connections.answer(request, connect=LONG, read=LONG, passage=Passage()).__aenter__()
+                await connections.answer(
+                    request, connect=LONG, read=LONG, passage=Passage(most_bytes=1024)
+                ).__aenter__()
         finally:
             await connections.close()
             await lookup.close()
