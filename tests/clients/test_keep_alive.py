@@ -115,6 +115,22 @@ async def test_it_is_tried_again_once() -> None:
     assert peer.accepts == 2
 
 
+async def test_the_second_try_is_cut_like_the_first() -> None:
+    """A flood over the fresh connection is named as what it is, not as a reset."""
+
+    async def flood(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(b"HTTP/1.1 100 \r\n\r\n" * 100)
+
+    async with endpoint_client() as client, doing([serve, close], [flood]) as peer:
+        await client.post(post_to(peer))
+        exchange = await client.post(post_to(peer))
+    assert exchange.outcome == Failed(
+        error=PostError.PROTOCOL, detail="more came back than an answer may have"
+    )
+    assert peer.accepts == 2
+
+
 async def test_a_fresh_connection_that_dies_is_a_failed_attempt() -> None:
     """There is no race without a pool."""
     async with endpoint_client() as client, doing([close]) as peer:

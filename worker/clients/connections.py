@@ -97,17 +97,23 @@ class Connections:
     async def _send(self, request: httpx.Request, *, passage: Passage) -> httpx.Response:
         token = current.set(passage)
         try:
-            return await self._transport.handle_async_request(request)
+            return await self._try(request, passage=passage)
         except Exception as error:
-            if passage.cut:
-                raise TooMuch from error
             lost = passage.lost_a_race(now=asyncio.get_running_loop().time())
             if self._session.closed or not lost or explain(error).error is not PostError.RESET:
                 raise
             passage.begin_again()
-            return await self._transport.handle_async_request(request)
+            return await self._try(request, passage=passage)
         finally:
             current.reset(token)
+
+    async def _try(self, request: httpx.Request, *, passage: Passage) -> httpx.Response:
+        try:
+            return await self._transport.handle_async_request(request)
+        except Exception as error:
+            if passage.cut:
+                raise TooMuch from error
+            raise
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,9 +1,9 @@
 """A pool that notes each request's passage.
 
 aiohttp offers `TraceConfig` for this, which costs a small POST 10 % more CPU. Three places that every request
-passes anyway tell the same for 4 %: the socket factory (the host name is resolved, a connection
-is about to be made), `TCPConnector.connect` (the request has its connection), and an `Ear` at the connection
-(the first byte has come). The request's passage reaches them as a context variable.
+passes anyway tell the same for 4 %: the socket factory (the host name is resolved, a connection is about to
+be made), `TCPConnector.connect` (the request has its connection), and an `Ear` at the connection (the first
+byte has come). The request's passage reaches them as a context variable.
 """
 
 from __future__ import annotations
