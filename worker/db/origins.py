@@ -7,16 +7,19 @@ inside the counting statement would come after that statement's snapshot, and li
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Row, bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.core.origins import OriginHealth
 from worker.db.models import Delivery, Origin
-from worker.db.statements import table_of, upsert
+from worker.db.statements import run, table_of, upsert
+
+HEALTH = (Origin.origin, Origin.concurrency, Origin.failures, Origin.openings, Origin.open_until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,54 +36,48 @@ def make_due(session: Session, *, origins: Collection[str], now: datetime) -> No
         statement = upsert(session, Origin).values(origin=origin, next_claim_at=now, last_used_at=now)
         sleeping = or_(Origin.next_claim_at.is_(None), Origin.next_claim_at > now)
         closed = or_(Origin.open_until.is_(None), Origin.open_until <= now)
-        session.execute(
+        run(
+            session,
             statement.on_conflict_do_update(
                 index_elements=["origin"],
                 set_={"next_claim_at": now, "last_used_at": now},
                 where=sleeping & closed,
-            )
+            ),
         )
 
 
-def due(session: Session, *, limit: int, now: datetime) -> list[str]:
-    """Return up to `limit` origins that a claim should look at, those that have waited longest first."""
-    return list(
-        session.scalars(
-            select(Origin.origin)
-            .where(Origin.next_claim_at <= now)
-            .order_by(Origin.next_claim_at)
-            .limit(limit)
-        )
-    )
+def take_due(session: Session, *, limit: int, now: datetime) -> dict[str, OriginHealth]:
+    """Lock up to `limit` origins that are due, those that have waited longest first; return their health.
+
+    Rows that somebody else holds are passed over, unless that leaves none: then they are waited for, in the
+    order of their names.
+    """
+    due = select(*HEALTH).where(Origin.next_claim_at <= now).order_by(Origin.next_claim_at).limit(limit)
+    found = _health(run(session, due.with_for_update(key_share=True, skip_locked=True)))
+    if found:
+        return found
+    names = [row.origin for row in run(session, due)]
+    held = lock(session, origins=names) if names else {}
+    return {name: held[name] for name in names if name in held}
 
 
 def lock(session: Session, *, origins: Collection[str]) -> dict[str, OriginHealth]:
     """Take the rows until the end of the transaction, in the order of their names; return their health."""
-    rows = session.execute(
-        select(Origin.origin, Origin.concurrency, Origin.failures, Origin.openings, Origin.open_until)
-        .where(Origin.origin.in_(list(origins)))
-        .order_by(Origin.origin)
-        .with_for_update(key_share=True)
-    )
-    return {
-        row.origin: OriginHealth(
-            concurrency=row.concurrency,
-            failures=row.failures,
-            openings=row.openings,
-            open_until=row.open_until,
-        )
-        for row in rows
-    }
+    wanted = select(*HEALTH).where(Origin.origin.in_(list(origins))).order_by(Origin.origin)
+    return _health(run(session, wanted.with_for_update(key_share=True)))
 
 
 def in_flight(session: Session, *, origins: Collection[str], now: datetime) -> dict[str, InFlight]:
     """Count the live leases of each origin over all workers."""
-    rows = session.execute(
-        select(Delivery.origin, func.count(), func.min(Delivery.leased_until))
+    rows = run(
+        session,
+        select(
+            Delivery.origin, func.count().label("live"), func.min(Delivery.leased_until).label("first_end")
+        )
         .where(Delivery.origin.in_(list(origins)), Delivery.leased_until > now)
-        .group_by(Delivery.origin)
+        .group_by(Delivery.origin),
     )
-    found = {origin: InFlight(count=count, first_end=end) for origin, count, end in rows}
+    found = {row.origin: InFlight(count=row.live, first_end=row.first_end) for row in rows}
     return {origin: found.get(origin, InFlight(count=0, first_end=None)) for origin in origins}
 
 
@@ -94,7 +91,7 @@ def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetim
         .correlate(Origin)
         .scalar_subquery()
     )
-    rows = session.execute(select(Origin.origin, first.label("at")).where(Origin.origin.in_(list(origins))))
+    rows = run(session, select(Origin.origin, first.label("at")).where(Origin.origin.in_(list(origins))))
     return {row.origin: row.at for row in rows}
 
 
@@ -104,8 +101,10 @@ def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
         return
     origins = table_of(Origin)
     statement = update(origins).where(origins.c.origin == bindparam("key"))
-    session.connection().execute(
-        statement, [{"key": origin, "next_claim_at": moment} for origin, moment in sorted(at.items())]
+    run(
+        session,
+        statement,
+        [{"key": origin, "next_claim_at": moment} for origin, moment in sorted(at.items())],
     )
 
 
@@ -131,4 +130,16 @@ def write_health(
         }
         for origin, one in sorted(health.items())
     ]
-    session.connection().execute(statement, list(rows))
+    run(session, statement, list(rows))
+
+
+def _health(rows: Iterable[Row[Any]]) -> dict[str, OriginHealth]:
+    return {
+        row.origin: OriginHealth(
+            concurrency=row.concurrency,
+            failures=row.failures,
+            openings=row.openings,
+            open_until=row.open_until,
+        )
+        for row in rows
+    }
