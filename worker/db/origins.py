@@ -7,17 +7,18 @@ inside the counting statement would come after that statement's snapshot, and li
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, or_, select, update
+from sqlalchemy import Row, ScalarSelect, bindparam, case, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.core.origins import OriginHealth
 from worker.db.models import Delivery, Origin
 from worker.db.statements import run, table_of, upsert
+from worker.db.types import UtcDateTime
 
 HEALTH = (Origin.origin, Origin.concurrency, Origin.failures, Origin.openings, Origin.open_until)
 
@@ -83,16 +84,8 @@ def in_flight(session: Session, *, origins: Collection[str], now: datetime) -> d
 
 def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetime | None]:
     """Return when the first PENDING delivery of each origin is due, or its lease ends."""
-    first = (
-        select(Delivery.next_attempt_at)
-        .where(Delivery.origin == Origin.origin, Delivery.state == "PENDING")
-        .order_by(Delivery.next_attempt_at)
-        .limit(1)
-        .correlate(Origin)
-        .scalar_subquery()
-    )
-    rows = run(session, select(Origin.origin, first.label("at")).where(Origin.origin.in_(list(origins))))
-    return {row.origin: row.at for row in rows}
+    wanted = select(Origin.origin, _first_due().label("at")).where(Origin.origin.in_(list(origins)))
+    return {row.origin: row.at for row in run(session, wanted)}
 
 
 def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
@@ -109,28 +102,44 @@ def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
 
 
 def write_health(
-    session: Session,
-    *,
-    health: Mapping[str, OriginHealth],
-    next_claim_at: Mapping[str, datetime | None],
-    now: datetime,
+    session: Session, *, health: Mapping[str, OriginHealth], not_before: Mapping[str, datetime], now: datetime
 ) -> None:
-    """Write what outcomes have made of each origin, locked by this transaction."""
+    """Write what outcomes have made of each origin, locked by this transaction.
+
+    It is looked at next when its first delivery is due, but not before `not_before`.
+    """
     origins = table_of(Origin)
-    statement = update(origins).where(origins.c.origin == bindparam("key"))
-    rows: Sequence[dict[str, object]] = [
+    due, floor = _first_due(), bindparam("floor", type_=UtcDateTime())
+    statement = (
+        update(origins)
+        .where(origins.c.origin == bindparam("key"))
+        .values(next_claim_at=case((due < floor, floor), else_=due))
+    )
+    rows = [
         {
             "key": origin,
+            "floor": not_before[origin],
             "concurrency": one.concurrency,
             "failures": one.failures,
             "openings": one.openings,
             "open_until": one.open_until,
-            "next_claim_at": next_claim_at[origin],
             "last_used_at": now,
         }
         for origin, one in sorted(health.items())
     ]
-    run(session, statement, list(rows))
+    run(session, statement, rows)
+
+
+def _first_due() -> ScalarSelect[Any]:
+    """Return the due time of an origin's first PENDING delivery, as one look at its index."""
+    return (
+        select(Delivery.next_attempt_at)
+        .where(Delivery.origin == Origin.origin, Delivery.state == "PENDING")
+        .order_by(Delivery.next_attempt_at)
+        .limit(1)
+        .correlate(Origin)
+        .scalar_subquery()
+    )
 
 
 def _health(rows: Iterable[Row[Any]]) -> dict[str, OriginHealth]:
