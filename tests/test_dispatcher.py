@@ -248,6 +248,19 @@ def test_everything_due_goes_out_in_one_run(bench: Bench) -> None:
     assert {post.headers["webhook-id"] for post in bench.client.sent} == ids
 
 
+def test_a_breaker_that_opens_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Of twenty results for a receiver that is down, five are tried; the operator is told once."""
+    for _ in range(20):
+        bench.add()
+    bench.client.outcomes = [Failed(error=PostError.REFUSED, detail="")] * 20
+    with caplog.at_level("INFO"):
+        bench.deliver()
+    lines = [record.getMessage() for record in caplog.records if record.name == "worker.health"]
+    assert [line.rpartition("=")[0] for line in lines] == [
+        "breaker=opened origin=https://receiver.example:443 failures=5 openings=1 open_until"
+    ]
+
+
 def test_the_log_line_has_all_facts_and_no_secret(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     """The hook's path and query may be a secret of its owner."""
     delivery_id = bench.add(notify_hook="https://receiver.example/p4th?token=s3cret")

@@ -85,6 +85,7 @@ class Stage:
             secrets=lambda _gateway: (),
             retry_schedule=DEFAULT_RETRY_SCHEDULE,
             timeout=TIMEOUT,
+            origin_concurrency=64,
             client=self._clients.endpoint,
             submit=self.portal.submit,
         )

@@ -8,7 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import event, func, select, text, update
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import delete, event, func, select, text, update
 
 from tests.factory import add_delivery, add_gateway
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome
@@ -146,6 +148,21 @@ def test_a_new_result_does_not_wake_an_open_origin(hub: Sessions, now: datetime)
     add(hub, HOT, 1, at=now)
     assert row(hub, HOT).next_claim_at == later
     assert claim(hub) == []
+
+
+def test_a_result_that_comes_while_the_breaker_is_open_waits_for_the_probe(
+    hub: Sessions, now: datetime
+) -> None:
+    """Also when nothing was PENDING before: the last one was given up by the outcome that opened it."""
+    later = now + timedelta(minutes=5)
+    add(hub, HOT, 1, at=now)
+    with hub.begin() as session:
+        session.execute(update(Delivery).values(state="DISCARDED"))
+    change_origin(hub, HOT, open_until=later, next_claim_at=None, failures=5, openings=1)
+    add(hub, HOT, 1, at=now)
+    assert row(hub, HOT).next_claim_at == later
+    change_origin(hub, HOT, open_until=now, next_claim_at=now)
+    assert len(claim(hub)) == 1
 
 
 def test_a_probe_whose_worker_died_is_followed_by_another(hub: Sessions, now: datetime) -> None:
@@ -295,3 +312,67 @@ def test_a_claim_sends_a_fixed_number_of_statements(hub: Sessions, now: datetime
     assert len(claim(hub)) == 60
     event.remove(engine, "before_cursor_execute", note)
     assert len(sent) == 7
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["add", "claim", "good", "dead", "give up", "resend", "wait"]), st.booleans()
+        )
+    )
+)
+def test_no_pending_delivery_is_ever_out_of_sight(hub: Sessions, steps: list[tuple[str, bool]]) -> None:
+    """Whatever happens in whatever order, a claim will look at each origin with something PENDING in time."""
+    with hub.begin() as session:
+        for table in (Delivery, Origin):
+            session.execute(delete(table))
+    moment = datetime.now(UTC)
+    flying: list[deliveries.Lease] = []
+    for step, other in steps:
+        origin = COLD if other else HOT
+        match step:
+            case "add":
+                add(hub, origin, 1, at=moment)
+            case "claim":
+                flying += claim(hub, most=3)
+            case "good" | "dead" | "give up":
+                mine, flying = (
+                    [one for one in flying if one.origin == origin],
+                    [one for one in flying if one.origin != origin],
+                )
+                state = {"good": "DELIVERED", "dead": "PENDING", "give up": "DISCARDED"}[step]
+                if mine:
+                    finish(hub, mine, GOOD if step == "good" else DEAD, state=state)
+            case "resend":
+                with hub.begin() as session:
+                    ended = Delivery.state.in_(["DELIVERED", "DISCARDED"]) & (Delivery.origin == origin)
+                    again = update(Delivery).where(ended).values(state="PENDING", next_attempt_at=moment)
+                    if session.execute(again.returning(Delivery.id)).first() is not None:
+                        origins.make_due(session, origins=[origin], now=moment)
+            case _:
+                with hub.begin() as session:
+                    session.execute(
+                        update(Origin).where(Origin.open_until.is_not(None)).values(open_until=moment)
+                    )
+                    session.execute(
+                        update(Origin).where(Origin.next_claim_at.is_not(None)).values(next_claim_at=moment)
+                    )
+        in_sight(hub)
+
+
+def in_sight(sessions: Sessions) -> None:
+    """Assert that each origin with something PENDING is looked at in time."""
+    with sessions() as session:
+        pending = session.execute(
+            select(Delivery.origin, func.min(Delivery.next_attempt_at), func.min(Delivery.leased_until))
+            .where(Delivery.state == "PENDING")
+            .group_by(Delivery.origin)
+        ).all()
+        for origin, due, first_end in pending:
+            found = session.get_one(Origin, origin)
+            assert found.next_claim_at is not None
+            latest = max(
+                at for at in (due, first_end, found.open_until, found.last_used_at) if at is not None
+            )
+            assert found.next_claim_at <= max(latest, datetime.now(UTC))

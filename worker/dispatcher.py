@@ -36,7 +36,7 @@ from worker.db.clock import read_now
 from worker.db.deliveries import Held, Lease
 from worker.db.persist import describe, is_passing, persist
 from worker.db.session import Sessions
-from worker.health import record_outcomes
+from worker.health import log_breakers, record_outcomes
 from worker.stream import Claimed, Stream, Submit
 from worker.turns import Terms, claim_deliveries
 from worker.version import __version__
@@ -153,7 +153,8 @@ class Dispatcher:
             outcomes: dict[str, list[PostOutcome]] = {}
             for lease, exchange in finished:
                 outcomes.setdefault(lease.origin, []).append(exchange.outcome)
-            record_outcomes(session, outcomes=outcomes, most=self._origin_concurrency, now=now)
+            changes = record_outcomes(session, outcomes=outcomes, most=self._origin_concurrency, now=now)
+        log_breakers(changes)
         applied = {(entry.lease.id, entry.lease.claims): entry.applied for entry in entries}
         return [applied.get((lease.id, lease.claims)) for lease, _ in finished]
 

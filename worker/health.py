@@ -7,17 +7,30 @@ it.
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from worker.core.origins import after
+from worker.core.origins import OriginHealth, after
 from worker.core.schedule import cooldown
 from worker.core.webhook import PostOutcome
 from worker.core.wire import Good, Reply
 from worker.db import gateways, origins
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What the outcomes of one record made of an origin."""
+
+    origin: str
+    before: OriginHealth
+    now: OriginHealth
 
 
 def record_reply(session: Session, *, name: str, reply: Reply, base: timedelta, now: datetime) -> None:
@@ -38,13 +51,16 @@ def record_reply(session: Session, *, name: str, reply: Reply, base: timedelta, 
 
 def record_outcomes(
     session: Session, *, outcomes: Mapping[str, Sequence[PostOutcome]], most: int, now: datetime
-) -> None:
+) -> list[Change]:
     """Adapt each origin's limit and breaker to its outcomes, and set when it is looked at next.
 
-    Called after the deliveries themselves have been written, in the same transaction.
+    Called after the deliveries themselves have been written, in the same transaction; what it returns is for
+    `log_breakers`, when that transaction has been committed.
     """
-    health = origins.lock(session, origins=outcomes)
-    for origin in health:
+    before = origins.lock(session, origins=outcomes)
+    health: dict[str, OriginHealth] = {}
+    for origin, one in before.items():
+        health[origin] = one
         for outcome in outcomes[origin]:
             health[origin] = after(health[origin], outcome, most=most, now=now)
     if health:
@@ -52,3 +68,25 @@ def record_outcomes(
             name: now if one.open_until is None else max(now, one.open_until) for name, one in health.items()
         }
         origins.write_health(session, health=health, not_before=not_before, now=now)
+    return [Change(origin=origin, before=before[origin], now=one) for origin, one in health.items()]
+
+
+def log_breakers(changes: Sequence[Change]) -> None:
+    """Log each breaker that opened, also after a failed probe, and each that closed: one line each."""
+    for change in changes:
+        before, now = change.before, change.now
+        if now.open_until is not None and now.open_until != before.open_until:
+            logger.warning(
+                "breaker=opened origin=%s failures=%d openings=%d open_until=%s",
+                change.origin,
+                now.failures,
+                now.openings,
+                now.open_until.isoformat(),
+            )
+        elif before.openings and not now.openings:
+            logger.info(
+                "breaker=closed origin=%s failures=%d openings=%d",
+                change.origin,
+                before.failures,
+                before.openings,
+            )

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -9,6 +9,7 @@ from tests.cli.conftest import Cli
 from tests.factory import (
     HOOK,
     NOW,
+    ORIGIN,
     add_attempt,
     add_batch,
     add_delivery,
@@ -80,6 +81,7 @@ def test_json_tells_everything_of_a_finished_task(cli: Cli, sessions: Sessions) 
                 "state": "PENDING",
                 "attempt_count": 1,
                 "next_attempt_at": "2026-11-21T12:00:00Z",
+                "waits_behind": None,
                 "attempts": [
                     {
                         "number": 1,
@@ -149,6 +151,33 @@ def test_a_person_reads_the_same(cli: Cli, sessions: Sessions) -> None:
     assert ["msg_1", "PENDING", "1", "2026-11-21", "12:00:00Z", "-"] in words
     attempt = "1 2026-11-21 12:00:00Z schedule dns_error 12 ms (dns 11) - 2 B, sha256 44136fa355b3"
     assert f"{attempt} 2026-11-21 12:00:05Z no such name".split() in words
+
+
+def test_a_delivery_says_which_breaker_it_waits_behind(cli: Cli, sessions: Sessions) -> None:
+    """A PENDING one names its origin and until when; while that is probing, that it is."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    until = now + timedelta(minutes=5)
+    with sessions.begin() as session:
+        add_gateway(session)
+        task = add_task(session, task_id="song-1", status="SUCCESS", data="1")
+        add_delivery(session, suno_task_id=task, next_attempt_at=now)
+        add_origin(session, failures=5, openings=3, open_until=until)
+
+    text, machine = cli("show", "song-1"), cli("show", "song-1", "--json")
+
+    assert f"waits behind the breaker of {ORIGIN} until {until:%Y-%m-%d %H:%M:%S}Z" in text.stdout
+    (delivery,) = json.loads(machine.stdout)["deliveries"]
+    assert delivery["waits_behind"] == {
+        "origin": ORIGIN,
+        "breaker": "open",
+        "open_until": f"{until:%Y-%m-%dT%H:%M:%S}Z",
+    }
+
+    with sessions.begin() as session:
+        add_origin(session, open_until=now)
+
+    probing = f"waits behind the breaker of {ORIGIN} while one delivery at a time probes it"
+    assert probing in cli("show", "song-1").stdout
 
 
 def test_attempts_are_a_timeline(cli: Cli, sessions: Sessions) -> None:

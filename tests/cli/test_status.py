@@ -18,6 +18,7 @@ EMPTY = {
     "oldest_due_poll_s": 0.0,
     "oldest_due_delivery_s": 0.0,
     "gateways": [],
+    "origins_open": 0,
     "rejections": 0,
     "dead_letters": None,
 }
@@ -51,6 +52,7 @@ def test_json_counts_what_is_there(cli: Cli, sessions: Sessions, broker_url: str
         "oldest_due_poll_s": 0.0,
         "oldest_due_delivery_s": 0.0,
         "gateways": [{"name": "hub", "cooling_until": "2026-11-21T12:00:00Z", "last_error": "HTTP 502"}],
+        "origins_open": 0,
         "rejections": 1,
         "dead_letters": 1,
     }
@@ -87,6 +89,30 @@ def test_a_gateway_with_work_and_no_settings_is_named(cli: Cli, sessions: Sessio
         "idle": None,
     }
     assert "not configured here: 1 Suno tasks wait for it" in cli("status").stdout
+
+
+def test_receivers_behind_a_breaker_are_counted(cli: Cli, sessions: Sessions) -> None:
+    """Open ones, and those that probe while deliveries wait; not one whose time is over and that is idle."""
+    opened = {"failures": 5, "openings": 1}
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session, origin="https://well.example:443", failures=4)
+        add_origin(session, origin="https://idle.example:443", open_until=later(hours=-1), **opened)
+        add_origin(session, origin="https://open.example:443", open_until=later(), **opened)
+        add_delivery(session, origin="https://probing.example:443")
+        add_origin(
+            session,
+            origin="https://probing.example:443",
+            open_until=later(hours=-1),
+            next_claim_at=NOW,
+            **opened,
+        )
+
+    machine, person = cli("status", "--json"), cli("status")
+
+    assert json.loads(machine.stdout)["origins_open"] == 2
+    lines = [" ".join(line.split()) for line in person.stdout.splitlines()]
+    assert "receivers behind a breaker 2: `suno-worker origins` names them" in lines
 
 
 def test_a_dead_broker_hides_nothing_else(cli: Cli) -> None:

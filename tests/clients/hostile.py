@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
+from functools import cache
 
 from tests.clients.peers import Connection, Script
 
@@ -51,6 +53,19 @@ async def continue_fast(connection: Connection) -> None:
         await connection.send(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100)
 
 
+async def continue_tersely(connection: Connection) -> None:
+    """Send the shortest interim answers that there are, as fast as the client takes them."""
+    while True:
+        await connection.send(b"HTTP/1.1 100 \r\n\r\n" * 4096)
+
+
+async def continue_then_say_nothing(connection: Connection) -> None:
+    """Send one interim answer and then nothing."""
+    await connection.request()
+    await connection.send(b"HTTP/1.1 102 Processing\r\n\r\n")
+    await asyncio.Event().wait()
+
+
 async def endless_header(connection: Connection) -> None:
     """Send one header that never ends."""
     await connection.send(b"HTTP/1.1 200 OK\r\nX-A: ")
@@ -89,12 +104,73 @@ async def endless_body(connection: Connection) -> None:
         await connection.send(b"." * 65536)
 
 
+async def huge_body(connection: Connection) -> None:
+    """Send 300 MB, as announced."""
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 300000000\r\n\r\nstart")
+    for _ in range(300):
+        await connection.send(b"." * 1_000_000)
+
+
+async def gzip_bomb(connection: Connection) -> None:
+    """Send 300 KB that would unpack to 300 MB."""
+    await connection.request()
+    bomb = packed_zeros()
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n"
+    await connection.send(head.encode() + bomb)
+
+
+async def endless_chunks(connection: Connection) -> None:
+    """Send chunks that never end, of one byte each: most framing for least body."""
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nstart\r\n")
+    while True:
+        await connection.send(b"1\r\n.\r\n" * 10_000)
+
+
+async def endless_chunk_extension(connection: Connection) -> None:
+    """Send one chunk whose first line never ends."""
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nstart\r\n1;")
+    while True:
+        await connection.send(b"a" * 65536)
+
+
+async def endless_trailers(connection: Connection) -> None:
+    """Send what follows the last chunk for ever."""
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nstart\r\n0\r\n")
+    while True:
+        await connection.send(b"X-A: b\r\n" * 1024)
+
+
+async def bytes_of_no_text(connection: Connection) -> None:
+    """Send invalid UTF-8 and NUL for ever."""
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\n\r\nstart")
+    while True:
+        await connection.send(b"\xff\xfe\x00\xc3" * 16384)
+
+
+@cache
+def packed_zeros() -> bytes:
+    """Return 300 MB of zeros, packed."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    return b"".join(packer.compress(bytes(1_000_000)) for _ in range(300)) + packer.flush()
+
+
 async def broken_chunks(connection: Connection) -> None:
     """Break the encoding of a body that has begun."""
     await connection.request()
     await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nstart\r\n")
-    await asyncio.sleep(0.05)  # one packet with both would end in the HTTP parser, see endpoint.py
+    await asyncio.sleep(0.05)
     await connection.send(b"zzz\r\n")
+
+
+async def broken_chunks_at_once(connection: Connection) -> None:
+    """Break the encoding of the body in the packet that brings the head."""
+    await connection.request()
+    await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nstart\r\nzzz\r\n")
 
 
 def saying(data: bytes) -> Script:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.clients.name_server import Answers, NameServer, name_server
-from tests.clients.peers import OK, Peer, answering
+from tests.clients.peers import OK, Connection, Peer, answering, listen
 from worker.clients.address_guard import guarded_socket
 from worker.clients.connections import Connections
 from worker.clients.endpoint import EndpointClient, Post
@@ -185,6 +185,58 @@ async def test_an_answer_that_changes_is_judged_again() -> None:
     assert (inside.accepts, outside.accepts) == (0, 1)
 
 
+async def test_an_answer_that_moves_back_and_forth_never_leads_inside() -> None:
+    """Rebinding at every look-up: each one is judged by itself, and inside nobody is ever connected to."""
+    rounds = 10
+    zone: dict[str, list[Answers]] = {"moving.test": [[PUBLIC], ["127.0.0.1"]] * rounds}
+    outcomes = []
+    async with (
+        name_server(zone) as names,
+        answering(OK) as inside,
+        answering(OK, host=PUBLIC, port=inside.port) as outside,
+    ):
+        for _ in range(2 * rounds):
+            async with client_of(names, allow=SECOND_ONLY) as client:
+                outcomes.append(await send(client, post_to("moving.test", inside.port)))
+    assert outcomes == [DELIVERED, BLOCKED] * rounds
+    assert (inside.accepts, outside.accepts) == (0, rounds)
+
+
+async def test_new_connections_go_to_the_judged_address_while_the_name_moves() -> None:
+    """One client, a receiver that closes after each answer, a name that moved inside after the first look."""
+    closing = OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)
+    async with (
+        name_server({"moving.test": [[PUBLIC], ["127.0.0.1"]]}) as names,
+        client_of(names, allow=SECOND_ONLY) as client,
+        answering(OK) as inside,
+        answering(closing, host=PUBLIC, port=inside.port) as outside,
+    ):
+        exchanges = [await client.post(post_to("moving.test", inside.port)) for _ in range(3)]
+    assert [exchange.outcome for exchange in exchanges] == [DELIVERED] * 3
+    assert {exchange.remote_address for exchange in exchanges} == {PUBLIC}
+    assert (inside.accepts, outside.accepts) == (0, 3)
+
+
+async def test_the_second_try_after_a_lost_race_is_guarded_too() -> None:
+    """A receiver that drops its connection to be looked up again gains nothing by it."""
+
+    async def drop(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await connection.request()
+        connection.reset()
+
+    async with (
+        name_server({"moving.test": [[PUBLIC], ["127.0.0.1"]]}) as names,
+        client_of(names, allow=SECOND_ONLY) as client,
+        answering(OK) as inside,
+        listen(drop, host=PUBLIC, port=inside.port) as outside,
+    ):
+        exchanges = [await client.post(post_to("moving.test", inside.port)) for _ in range(2)]
+    assert [exchange.outcome for exchange in exchanges] == [DELIVERED] * 2
+    assert (inside.accepts, outside.accepts) == (0, 2)
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::ffff:127.0.0.1]", "lying.test"])
 async def test_the_socket_is_refused_even_if_all_else_lets_the_address_pass(host: str) -> None:
     """The second fence holds alone: without rules for URLs and with a look-up that judges nothing."""
@@ -196,7 +248,9 @@ async def test_the_socket_is_refused_even_if_all_else_lets_the_address_pass(host
         request = httpx.Request("POST", f"http://{host}:{peers[0].port}/")
         try:
             with pytest.raises(httpx.TransportError) as caught:
-                await connections.answer(request, connect=LONG, read=LONG, passage=Passage()).__aenter__()
+                await connections.answer(
+                    request, connect=LONG, read=LONG, passage=Passage(most_bytes=1024)
+                ).__aenter__()
         finally:
             await connections.close()
             await lookup.close()

@@ -10,14 +10,24 @@ import pytest
 
 from tests.clients.hostile import (
     broken_chunks,
+    broken_chunks_at_once,
+    bytes_of_no_text,
     close_without_answer,
     continue_fast,
     continue_slowly,
+    continue_tersely,
+    continue_then_say_nothing,
     drip_body,
     drip_head,
     endless_body,
+    endless_chunk_extension,
+    endless_chunks,
     endless_header,
     endless_headers,
+    endless_trailers,
+    gzip_bomb,
+    huge_body,
+    packed_zeros,
     reset_at_once,
     reset_mid_body,
     reset_mid_head,
@@ -137,8 +147,10 @@ async def test_retry_after_is_handed_on() -> None:
         pytest.param(close_without_answer, PostError.RESET, id="closed"),
         pytest.param(drip_head, PostError.DEADLINE, id="dripping head"),
         pytest.param(say_nothing, PostError.DEADLINE, id="silence"),
-        pytest.param(continue_slowly, PostError.DEADLINE, id="dripping 1xx"),
-        pytest.param(continue_fast, PostError.DEADLINE, id="flood of 1xx"),
+        pytest.param(continue_then_say_nothing, PostError.DEADLINE, id="silence after 1xx"),
+        pytest.param(continue_slowly, PostError.PROTOCOL, id="dripping 1xx"),
+        pytest.param(continue_fast, PostError.PROTOCOL, id="flood of 1xx"),
+        pytest.param(continue_tersely, PostError.PROTOCOL, id="flood of short 1xx"),
         pytest.param(endless_header, PostError.PROTOCOL, id="endless header"),
         pytest.param(endless_headers, PostError.PROTOCOL, id="endless headers"),
         pytest.param(saying(b"SSH-2.0-OpenSSH_9.2p1\r\n"), PostError.PROTOCOL, id="another protocol"),
@@ -183,13 +195,50 @@ async def test_a_tls_peer_that_never_greets_is_a_connect_timeout(monkeypatch: py
     )
 
 
-@pytest.mark.parametrize("script", [reset_mid_body, drip_body, endless_body, broken_chunks])
+@pytest.mark.parametrize(
+    "script",
+    [
+        reset_mid_body,
+        drip_body,
+        endless_body,
+        broken_chunks,
+        broken_chunks_at_once,
+        huge_body,
+        gzip_bomb,
+        endless_chunks,
+        endless_chunk_extension,
+        endless_trailers,
+        bytes_of_no_text,
+    ],
+)
 async def test_the_status_line_decides_whatever_the_body_does(script: Script) -> None:
     """Once 200 has come in time, a body cut by reset, clock, cap or nonsense changes nothing."""
+    packed_zeros()  # made before the clock runs
     outcome = await outcome_of(script, within=ENOUGH)
     assert isinstance(outcome, Answered)
     assert outcome.status_code == 200
-    assert len(outcome.excerpt) <= 4096
+    assert len(outcome.excerpt.encode()) <= 4096
+    assert "\x00" not in outcome.excerpt
+
+
+async def test_interim_answers_before_the_answer_are_skipped() -> None:
+    """A few of them are HTTP; the final status is the outcome."""
+    interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 8
+    async with endpoint_client() as client, answering(interim + OK) as peer:
+        outcomes = [await send(client, post_to(peer.port)) for _ in range(3)]
+    assert outcomes == [Answered(status_code=200, retry_after=None, excerpt="ok")] * 3
+    assert peer.accepts == 1
+
+
+async def test_a_body_that_quotes_status_lines_is_a_body() -> None:
+    """What counts interim answers does not mistake an answer's text for them."""
+    quoted = b"HTTP/1.1 100 Continue\r\n" * 100
+    async with endpoint_client() as client, answering(answer(quoted)) as peer:
+        exchanges = [await client.post(post_to(peer.port)) for _ in range(2)]
+    assert [exchange.outcome for exchange in exchanges] == [
+        Answered(status_code=200, retry_after=None, excerpt="HTTP/1.1 100 Continue\n" * 100)
+    ] * 2
+    assert exchanges[1].reused
 
 
 async def test_what_came_before_the_cut_is_kept() -> None:

@@ -247,7 +247,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
         pytest.param(say_nothing, Trouble.TIMEOUT, id="silence"),
         pytest.param(drip_head, Trouble.TIMEOUT, id="dripping head"),
         pytest.param(drip_body, Trouble.TIMEOUT, id="dripping body"),
-        pytest.param(continue_fast, Trouble.TIMEOUT, id="flood of 1xx"),
+        pytest.param(continue_fast, Trouble.NETWORK, id="flood of 1xx"),
     ],
 )
 async def test_network_trouble_is_a_value(script: Script, trouble: Trouble, fetch: Fetch) -> None:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from worker.core.origins import (
     FAILURES_TO_OPEN,
     LONGEST_OPENING,
+    Breaker,
     OriginHealth,
     after,
+    breaker,
     capacity,
     next_claim_at,
     share,
@@ -103,6 +105,16 @@ def test_the_fifth_failure_of_the_host_opens_the_breaker(outcome: PostOutcome) -
     assert (five.failures, five.openings, five.open_until) == (5, 1, NOW + timedelta(seconds=30))
     assert capacity(five, most=MOST, now=NOW + timedelta(seconds=29)) == 0
     assert capacity(five, most=MOST, now=NOW + timedelta(seconds=30)) == 1
+
+
+def test_a_breaker_is_closed_open_or_probing() -> None:
+    """Open until its time has come, to the microsecond; then it probes until an answer closes it."""
+    opened = follow(OriginHealth(), *[answered(503)] * 5)
+    then = NOW + timedelta(seconds=30)
+    assert breaker(OriginHealth(failures=4), now=NOW) is Breaker.CLOSED
+    assert breaker(opened, now=then - timedelta(microseconds=1)) is Breaker.OPEN
+    assert breaker(opened, now=then) is Breaker.PROBING
+    assert breaker(follow(opened, answered(404), at=then), now=then) is Breaker.CLOSED
 
 
 @pytest.mark.parametrize("code", [200, 301, 404, 410, 500, 501, 505])

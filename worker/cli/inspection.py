@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -11,7 +12,10 @@ from worker.cli.connections import open_database
 from worker.cli.selection import GATEWAY, TASK_ID, choose_gateway
 from worker.cli.terminal import JSON, Section, at, examples, print_json, print_sections, print_table
 from worker.cli.timeline import attempt_json, timeline
-from worker.db.history import History, read_history
+from worker.core.origins import Breaker
+from worker.db.clock import read_now
+from worker.db.history import DeliveryHistory, History, read_history
+from worker.db.origin_overview import Wait, read_waits
 from worker.db.overview import read_rejections
 from worker.db.session import reading
 from worker.settings import load_settings
@@ -32,12 +36,14 @@ def show(task_id: str, gateway: str | None, as_json: bool) -> None:
     with open_database(load_settings()) as sessions, reading(sessions) as session:
         chosen = choose_gateway(session, task_id=task_id, gateway=gateway)
         history = read_history(session, task_id=task_id, gateway=chosen)
+        owed = [] if history is None else [one.id for one in history.deliveries]
+        waits = read_waits(session, delivery_ids=owed, now=read_now(session))
     if history is None:
         raise click.ClickException(f"Suno task {task_id} was removed a moment ago")
     if as_json:
-        print_json(history_json(history))
+        print_json(history_json(history, waits=waits))
     else:
-        print_sections(history_sections(history))
+        print_sections(history_sections(history, waits=waits))
 
 
 @click.command(epilog=examples("suno-worker rejections", "suno-worker rejections --limit 1 --json"))
@@ -57,7 +63,7 @@ def rejections(limit: int, as_json: bool) -> None:
         print_table(title="Rejections", columns=("at", "source", "reason", "arguments"), rows=rows)
 
 
-def history_json(history: History) -> dict[str, Any]:
+def history_json(history: History, *, waits: Mapping[str, Wait]) -> dict[str, Any]:
     """Return the keys of `show --json`; `data` stays the gateway's own JSON."""
     return {
         "task_id": history.task_id,
@@ -81,6 +87,7 @@ def history_json(history: History) -> dict[str, Any]:
                 "state": one.state,
                 "attempt_count": one.attempt_count,
                 "next_attempt_at": one.next_attempt_at,
+                "waits_behind": waits.get(one.id),
                 "attempts": [attempt_json(attempt) for attempt in one.attempts],
             }
             for one in history.deliveries
@@ -89,7 +96,7 @@ def history_json(history: History) -> dict[str, Any]:
     }
 
 
-def history_sections(history: History) -> list[Section]:
+def history_sections(history: History, *, waits: Mapping[str, Wait]) -> list[Section]:
     """Return the same for a person."""
     facts = [
         ("gateway", history.gateway),
@@ -107,7 +114,7 @@ def history_sections(history: History) -> list[Section]:
     ]
     changes = [(one.from_status or "-", one.to_status, at(one.at)) for one in history.transitions]
     deliveries = [
-        (one.id, one.state, one.attempt_count, at(one.next_attempt_at), one.discard_reason or "-")
+        (one.id, one.state, one.attempt_count, at(one.next_attempt_at), _why(one, waits.get(one.id)))
         for one in history.deliveries
     ]
     attempts = [one for delivery in history.deliveries for one in delivery.attempts]
@@ -119,6 +126,15 @@ def history_sections(history: History) -> list[Section]:
         ),
         timeline(attempts),
     ]
+
+
+def _why(delivery: DeliveryHistory, wait: Wait | None) -> str:
+    """Return why it was given up, or what it waits for beside its own schedule."""
+    if wait is None:
+        return delivery.discard_reason or "-"
+    if wait.breaker is Breaker.PROBING:
+        return f"waits behind the breaker of {wait.origin} while one delivery at a time probes it"
+    return f"waits behind the breaker of {wait.origin} until {at(wait.open_until)}"
 
 
 def _excerpt(data: str | None) -> str:

@@ -34,6 +34,7 @@ REFRESH_S = 2.0
 def status(as_json: bool, watch: bool) -> None:
     """Count Suno tasks and deliveries, say how late the oldest due ones are, and show the gateways.
 
+    A receiver counts as behind a breaker while its breaker is open, or probes and deliveries wait for it.
     `dead_letters` is null when the broker does not answer. With `--json --watch`, one line every 2 s.
     """
     settings = load_settings()
@@ -88,6 +89,7 @@ def overview_json(overview: Overview, letters: int | None, *, settings: Settings
             {"name": one.name, "cooling_until": one.cooling_until, "last_error": _trouble(one, settings)}
             for one in overview.gateways
         ],
+        "origins_open": overview.origins_open,
         "rejections": overview.rejections,
         "dead_letters": letters,
     }
@@ -98,6 +100,7 @@ def overview_sections(overview: Overview, letters: int | None, *, settings: Sett
     rest = [
         ("oldest due poll waits", f"{_seconds(overview.oldest_due_poll)} s"),
         ("oldest due delivery waits", f"{_seconds(overview.oldest_due_delivery)} s"),
+        ("receivers behind a breaker", _breakers(overview.origins_open)),
         ("rejections", overview.rejections),
         ("dead letters", "unknown: no broker answers" if letters is None else letters),
     ]
@@ -118,6 +121,10 @@ def _trouble(gateway: GatewayHealth, settings: Settings) -> str | None:
     if gateway.pending and gateway.name not in settings.gateways:
         return f"not configured here: {gateway.pending} Suno tasks wait for it"
     return gateway.last_error
+
+
+def _breakers(number: int) -> str:
+    return f"{number}: `suno-worker origins` names them" if number else "0"
 
 
 def _seconds(lateness: timedelta) -> float:

@@ -30,7 +30,7 @@ from yarl import URL
 
 from worker.clients.connector import NotingConnector, current, noting
 from worker.clients.failures import explain
-from worker.clients.passage import Passage
+from worker.clients.passage import Passage, TooMuch
 from worker.core.webhook import PostError
 
 # All hosts together; a single host has no limit of its own, the use-cases count. Twice what the dispatcher
@@ -99,6 +99,8 @@ class Connections:
         try:
             return await self._transport.handle_async_request(request)
         except Exception as error:
+            if passage.cut:
+                raise TooMuch from error
             lost = passage.lost_a_race(now=asyncio.get_running_loop().time())
             if self._session.closed or not lost or explain(error).error is not PostError.RESET:
                 raise

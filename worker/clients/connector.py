@@ -1,7 +1,7 @@
 """A pool that notes each request's passage.
 
 aiohttp offers `TraceConfig` for this, which costs a small POST 10 % more CPU. Three places that every request
-passes anyway tell the same for 2 %: the socket factory (the host name is resolved, a connection
+passes anyway tell the same for 4 %: the socket factory (the host name is resolved, a connection
 is about to be made), `TCPConnector.connect` (the request has its connection), and an `Ear` at the connection
 (the first byte has come). The request's passage reaches them as a context variable.
 """
@@ -12,13 +12,15 @@ import asyncio
 import socket
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import cast
+from typing import Final, cast
 
 import aiohttp
 from aiohappyeyeballs import AddrInfoType, SocketFactoryType
 from aiohttp.tracing import Trace
 
 from worker.clients.passage import Passage
+
+_END_OF_HEAD: Final = b"\r\n\r\n"
 
 current: ContextVar[Passage] = ContextVar("passage")
 
@@ -65,18 +67,28 @@ class NotingConnector(aiohttp.TCPConnector):
 
 
 class Ear(asyncio.Protocol):
-    """Stands before aiohttp's protocol and notes the first byte; passes everything on."""
+    """Stands before aiohttp's protocol: notes what comes and passes it on, up to what an answer may have."""
 
-    def __init__(self, behind: asyncio.Protocol, *, clock: Callable[[], float]) -> None:
+    def __init__(self, transport: asyncio.Transport, behind: asyncio.Protocol, *, passage: Passage) -> None:
+        self._transport = transport
         self._behind = behind
-        self._clock = clock
-        self.passage: Passage | None = None
+        self._clock = asyncio.get_running_loop().time
+        self.passage = passage  # of the request that has the connection now, or had it last
 
     def data_received(self, data: bytes) -> None:
-        """Note the time of the first bytes of this passage and pass them on."""
-        if self.passage is not None and self.passage.heard_at is None:
-            self.passage.heard_at = self._clock()
-        self._behind.data_received(data)
+        """Pass on what the passage takes; drop the connection when it takes no more.
+
+        A head goes first, alone: met by a broken body in one piece, aiohttp's parser would drop both.
+        """
+        awaits_head = not self.passage.final
+        taken = self.passage.hear(data, now=self._clock())
+        if awaits_head and self.passage.final:
+            head, end, taken = taken.partition(_END_OF_HEAD)
+            self._behind.data_received(head + end)
+        if taken:
+            self._behind.data_received(taken)
+        if self.passage.cut:
+            self._transport.abort()
 
     def eof_received(self) -> bool | None:
         """Pass it on."""
@@ -97,7 +109,7 @@ class Ear(asyncio.Protocol):
 
 def _listen(transport: asyncio.Transport, passage: Passage) -> None:
     ear = transport.get_protocol()
-    if not isinstance(ear, Ear):
-        ear = Ear(cast("asyncio.Protocol", ear), clock=asyncio.get_running_loop().time)
-        transport.set_protocol(ear)
-    ear.passage = passage
+    if isinstance(ear, Ear):
+        ear.passage = passage
+    else:
+        transport.set_protocol(Ear(transport, cast("asyncio.Protocol", ear), passage=passage))

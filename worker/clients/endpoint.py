@@ -4,7 +4,7 @@
 silence at most 10 s, the whole within `timeout` of the wall clock. The status line decides: once it has
 come, nothing that the body does changes the outcome. Redirects are not followed, answers are not decoded, at
 most 16 KiB of one are read (so that a small answer leaves its connection reusable), and 4 KiB are kept.
-Honest limit: if broken chunks arrive in one packet with the head, the HTTP parser drops both: protocol_error.
+Honest limit: a head that comes in pieces, the last of them with broken chunks behind it, is a protocol_error.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from worker.core.webhook import Failed, PostError, PostOutcome
 CONNECT: Final = timedelta(seconds=5)
 READ: Final = timedelta(seconds=10)
 READ_LIMIT: Final = 16 * 1024
+HEARD_LIMIT: Final = 32 * 1024  # bytes on the wire: head, framing of chunks, and READ_LIMIT of a body
 
 # Common servers drop idle connections after 5 s. Being first avoids most posts into a closing connection,
 # and a burst of results for one receiver still shares its connections.
@@ -76,7 +77,7 @@ class EndpointClient:
         """Send `post` and return what came of it; raises nothing but CancelledError."""
         clock = asyncio.get_running_loop().time
         begun = clock()
-        passage = Passage()
+        passage = Passage(most_bytes=HEARD_LIMIT)
         outcome = await self._outcome(post, passage=passage)
         return exchange_of(outcome, passage=passage, begun=begun, end=clock(), body=post.body)
 

@@ -16,6 +16,7 @@ import httpx
 
 from worker.clients.address_guard import ForbiddenAddress
 from worker.clients.lookup import LookupFailed
+from worker.clients.passage import TooMuch
 from worker.core.webhook import Failed, PostError
 
 # By number, not by class: aiohttp wraps system errors in its own classes and keeps the number.
@@ -35,6 +36,7 @@ _BY_ERRNO: Final = {
 _BY_CLASS: Final[tuple[tuple[type[Exception], PostError, str], ...]] = (
     (aiohttp.SocketTimeoutError, PostError.READ_TIMEOUT, "no answer came in time"),
     (aiohttp.ServerTimeoutError, PostError.CONNECT_TIMEOUT, "no connection within the time for connecting"),
+    (TooMuch, PostError.PROTOCOL, "more came back than an answer may have"),
     (TimeoutError, PostError.DEADLINE, "not done within the time for the whole request"),
     (aiohttp.InvalidURL, PostError.INVALID_URL, "the URL cannot be used"),
     (aiohttp.NonHttpUrlClientError, PostError.INVALID_URL, "the URL is neither http nor https"),

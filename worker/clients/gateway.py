@@ -52,6 +52,9 @@ class GatewayTarget:
     timeout: timedelta
 
 
+HEARD_LIMIT: Final = 2 * BODY_LIMIT  # bytes on the wire: head, framing of chunks, body
+
+
 class GatewayClient:
     """The process's way to its gateways. To be built on the event loop that it will serve."""
 
@@ -136,7 +139,7 @@ class GatewayClient:
             async with (
                 asyncio.timeout(deadline.total_seconds()),
                 self._connections.answer(
-                    request, connect=deadline, read=deadline, passage=Passage()
+                    request, connect=deadline, read=deadline, passage=Passage(most_bytes=HEARD_LIMIT)
                 ) as response,
             ):
                 await read_body(response, limit=BODY_LIMIT, into=received)

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import assert_never
 
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome, is_delivered, is_transient
 
@@ -49,11 +51,32 @@ class OriginHealth:
     open_until: datetime | None = None
 
 
+class Breaker(StrEnum):
+    """Where a breaker stands."""
+
+    CLOSED = "closed"
+    OPEN = "open"  # nothing is claimed
+    PROBING = "probing"  # one POST at a time, until an answer closes it or a failure opens it again
+
+
+def breaker(health: OriginHealth, *, now: datetime) -> Breaker:
+    """Return where the breaker stands at `now`."""
+    if health.open_until is not None and health.open_until > now:
+        return Breaker.OPEN
+    return Breaker.PROBING if health.openings else Breaker.CLOSED
+
+
 def capacity(health: OriginHealth, *, most: int, now: datetime) -> int:
     """Return how many POSTs may be in flight at `now`: none while open, one while probing."""
-    if health.open_until is not None and health.open_until > now:
-        return 0
-    return 1 if health.openings else min(health.concurrency, most)
+    match breaker(health, now=now):
+        case Breaker.OPEN:
+            return 0
+        case Breaker.PROBING:
+            return 1
+        case Breaker.CLOSED:
+            return min(health.concurrency, most)
+        case odd:
+            assert_never(odd)
 
 
 def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetime) -> OriginHealth:
@@ -62,7 +85,7 @@ def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetim
     if not _speaks_of_host(outcome):
         closed = isinstance(outcome, Answered)
         return replace(limited, failures=0, openings=0, open_until=None) if closed else limited
-    if health.open_until is not None and health.open_until > now:
+    if breaker(health, now=now) is Breaker.OPEN:
         return limited  # in flight when it opened: they all say the same
     failures = min(health.failures + 1, FAILURES_TO_OPEN)
     if failures < FAILURES_TO_OPEN:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, bindparam, case, func, or_, select, update
+from sqlalchemy import Row, ScalarSelect, bindparam, case, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.core.origins import OriginHealth
@@ -32,17 +32,20 @@ class InFlight:
 
 
 def make_due(session: Session, *, origins: Collection[str], now: datetime) -> None:
-    """Let the next claim look at `origins`, which are made when they are new; an open breaker stays open."""
+    """Let a claim look at `origins` now, or as soon as an open breaker lets a probe through.
+
+    New origins get their row. An earlier look stays: no PENDING delivery is ever behind an origin that sleeps
+    for longer than it.
+    """
+    target = case((Origin.open_until > now, Origin.open_until), else_=literal(now, UtcDateTime()))
     for origin in sorted(origins):
         statement = upsert(session, Origin).values(origin=origin, next_claim_at=now, last_used_at=now)
-        sleeping = or_(Origin.next_claim_at.is_(None), Origin.next_claim_at > now)
-        closed = or_(Origin.open_until.is_(None), Origin.open_until <= now)
         run(
             session,
             statement.on_conflict_do_update(
                 index_elements=["origin"],
-                set_={"next_claim_at": now, "last_used_at": now},
-                where=sleeping & closed,
+                set_={"next_claim_at": target, "last_used_at": now},
+                where=or_(Origin.next_claim_at.is_(None), Origin.next_claim_at > target),
             ),
         )
 

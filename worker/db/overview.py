@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from worker.core.lifecycle import PENDING, Status
 from worker.db.deliveries import State
 from worker.db.models import Delivery, Gateway, PollBatch, Rejection, SunoTask
+from worker.db.origin_overview import count_not_closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,7 @@ class Overview:
     oldest_due_poll: timedelta
     oldest_due_delivery: timedelta
     gateways: tuple[GatewayHealth, ...]
+    origins_open: int
     rejections: int
 
 
@@ -86,6 +88,7 @@ def read_overview(session: Session, *, now: datetime) -> Overview:
             )
             for gateway in gateways
         ),
+        origins_open=count_not_closed(session, now=now),
         rejections=session.scalar(select(func.count()).select_from(Rejection)) or 0,
     )
 

@@ -118,7 +118,7 @@ class Settings(FromVariables):
     )
     webhook_origin_concurrency: Annotated[int, PlainValidator(Count(most=1_000))] = setting(
         64,
-        meaning="most attempts at once to one receiver, over all workers (not yet applied)",
+        meaning="most attempts at once to one receiver, over all workers; it adapts below that",
         example="64",
         unit="requests",
     )

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from contextlib import AsyncExitStack
+
+import pytest
+
+from tests.clients.hostile import (
+    bytes_of_no_text,
+    continue_fast,
+    continue_tersely,
+    drip_body,
+    drip_head,
+    endless_body,
+    endless_chunk_extension,
+    endless_chunks,
+    endless_header,
+    endless_headers,
+    endless_trailers,
+    gzip_bomb,
+    huge_body,
+    packed_zeros,
+    say_nothing,
+)
+from tests.clients.peers import OK, Script, answering, listen
+
+pytestmark = pytest.mark.anyio
+
+AT_ONCE = 50
+MOST_KIB = 16 * 1024
+
+# A process of its own: the receivers' memory is not counted, and nothing else in it moves the figure.
+PROBE = """
+import asyncio, sys
+from datetime import timedelta
+from pathlib import Path
+from worker.clients.endpoint import EndpointClient, Post
+from worker.core.addresses import Allow
+
+def kib(field):
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field + ":"))
+
+async def main(healthy, hostile):
+    client = EndpointClient(allow=Allow.parse(["127.0.0.0/8"]), timeout=timedelta(seconds=2))
+    post = lambda port: client.post(Post(url=f"http://127.0.0.1:{port}/", body=b"{}", headers={}))
+    await asyncio.gather(*(post(healthy) for _ in hostile))  # what a client needs once
+    before = kib("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    exchanges = await asyncio.gather(*(post(port) for port in hostile))
+    print(kib("VmHWM") - before, max(one.duration.total_seconds() for one in exchanges))
+    await client.close()
+
+asyncio.run(main(int(sys.argv[1]), [int(port) for port in sys.argv[2:]]))
+"""
+ALL = [
+    bytes_of_no_text,
+    continue_fast,
+    continue_tersely,
+    drip_body,
+    drip_head,
+    endless_body,
+    endless_chunk_extension,
+    endless_chunks,
+    endless_header,
+    endless_headers,
+    endless_trailers,
+    gzip_bomb,
+    huge_body,
+    say_nothing,
+]
+
+
+@pytest.mark.parametrize(
+    "scripts",
+    [
+        pytest.param(ALL, id="of every kind"),
+        pytest.param([continue_tersely], id="flood of 1xx"),
+        pytest.param([endless_chunks], id="endless chunks"),
+        pytest.param([endless_headers], id="endless headers"),
+        pytest.param([huge_body], id="300 MB"),
+        pytest.param([gzip_bomb], id="gzip bomb"),
+    ],
+)
+async def test_fifty_hostile_receivers_at_once_leave_memory_flat(scripts: list[Script]) -> None:
+    """Posts to 50 of them at once take less than 16 MiB at the peak, and none lasts 4 s, twice its time."""
+    packed_zeros()  # made before any clock runs
+    async with AsyncExitStack() as stack:
+        healthy = await stack.enter_async_context(answering(OK))
+        hostile = [await stack.enter_async_context(listen(script)) for script in scripts]
+        ports = itertools.islice(itertools.cycle([peer.port for peer in hostile]), AT_ONCE)
+        probe = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-c",
+            PROBE,
+            str(healthy.port),
+            *(str(port) for port in ports),
+            stdout=asyncio.subprocess.PIPE,
+        )
+        said, _ = await probe.communicate()
+    grown, longest = said.split()
+    assert probe.returncode == 0
+    assert int(grown) < MOST_KIB
+    assert float(longest) < 4
