@@ -42,7 +42,9 @@ def test_a_refusal_leaves_the_callers_transaction_whole(hub: Sessions) -> None:
     with hub.begin() as session:
         add_gateway(session, name="written by the caller")
         with pytest.raises(worker.Refused, match=r"^notify_hook: "):
-            worker.enqueue(session, task_id="t", action="MUSIC", notify_hook="http://10.0.0.1/", gateway="hub")
+            worker.enqueue(
+                session, task_id="t", action="MUSIC", notify_hook="http://10.0.0.1/", gateway="hub"
+            )
         with pytest.raises(worker.Refused, match=r"^task_id: must be a string, not int$"):
             worker.enqueue(session, task_id=7, action="MUSIC", gateway="hub")  # type: ignore[arg-type]
     assert watched(hub) == 0

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, text, update
 
 from tests.factory import add_attempt, add_delivery, add_gateway, add_origin, add_task, add_transition
 from worker import prune as prune_module
+from worker.db import origins
 from worker.db.models import Attempt, Delivery, Origin, Rejection, SunoTask, Transition
-from worker.db.session import Sessions
+from worker.db.session import Sessions, make_engine, make_sessions
 from worker.prune import prune
 
 MONTH = timedelta(days=30)
@@ -93,10 +95,45 @@ def test_idle_origins_go_unless_something_waits_for_them(sessions: Sessions, now
     with sessions.begin() as session:
         add_gateway(session)
         add_origin(session, origin="https://idle.example:443", last_used_at=now - timedelta(days=8))
-        add_origin(session, origin="https://busy.example:443", last_used_at=now - timedelta(days=8))
         add_origin(session, origin="https://young.example:443", last_used_at=now - timedelta(days=6))
         add_delivery(session, origin="https://busy.example:443")
+        long_ago = now - timedelta(days=8)
+        session.execute(update(Origin).where(Origin.origin.like("%busy%")).values(last_used_at=long_ago))
     assert run(sessions)["origins"] == 1
     with sessions() as session:
         left = sorted(session.scalars(select(Origin.origin)))
     assert left == ["https://busy.example:443", "https://young.example:443"]
+
+
+def test_an_origin_that_is_used_at_this_moment_stays(postgresql_url: str, now: datetime) -> None:
+    """A result for an idle origin is being recorded: the clean-up passes it over and does not wait."""
+    engine = make_engine(postgresql_url)
+    sessions = make_sessions(engine)
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session, origin="https://idle.example:443", last_used_at=now - timedelta(days=8))
+    with sessions.begin() as recording:
+        origins.make_due(recording, origins=["https://idle.example:443"], now=now)
+        assert run(sessions)["origins"] == 0
+    assert count(sessions, Origin) == 1
+    engine.dispose()
+
+
+def test_a_task_that_is_sent_again_at_this_moment_stays(postgresql_url: str, now: datetime) -> None:
+    """Its delivery was made PENDING after the clean-up had chosen its task: it is read again under lock."""
+    engine = make_engine(postgresql_url)
+    sessions = make_sessions(engine)
+    with sessions.begin() as session:
+        add_gateway(session)
+        task = add_task(session, status="SUCCESS", finished_at=now - timedelta(days=31))
+        delivery = add_delivery(session, suno_task_id=task, state="DISCARDED")
+    with ThreadPoolExecutor() as pool:
+        with sessions.begin() as recovering:
+            recovering.execute(update(Delivery).where(Delivery.id == delivery).values(state="PENDING"))
+            pruned = pool.submit(run, sessions)
+            with sessions() as looking:
+                while not looking.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")):
+                    looking.rollback()
+        assert pruned.result()["suno_tasks"] == 0
+    assert (count(sessions, SunoTask), count(sessions, Delivery)) == (1, 1)
+    engine.dispose()

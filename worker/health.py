@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from worker.core.origins import OriginHealth, after, next_claim_at
+from worker.core.origins import OriginHealth, after
 from worker.core.schedule import cooldown
 from worker.core.webhook import PostOutcome
 from worker.core.wire import Good, Reply
@@ -63,10 +63,11 @@ def record_outcomes(
         health[origin] = one
         for outcome in outcomes[origin]:
             health[origin] = after(health[origin], outcome, most=most, now=now)
-    due = origins.next_due(session, origins=health)
-    at = {origin: next_claim_at(one, due=due[origin], now=now) for origin, one in health.items()}
     if health:
-        origins.write_health(session, health=health, next_claim_at=at, now=now)
+        not_before = {
+            name: now if one.open_until is None else max(now, one.open_until) for name, one in health.items()
+        }
+        origins.write_health(session, health=health, not_before=not_before, now=now)
     return [Change(origin=origin, before=before[origin], now=one) for origin, one in health.items()]
 
 

@@ -60,14 +60,17 @@ def _prune_tasks(session: Session, *, before: datetime) -> int:
     ids = list(session.scalars(old))
     if not ids:
         return 0
-    # Locked too, so that a resend that comes at this moment either is seen as PENDING above or finds no row.
-    owned = select(Delivery.id, Delivery.state).where(Delivery.suno_task_id.in_(ids)).with_for_update()
-    rows = session.execute(owned).all()
-    session.execute(delete(Attempt).where(Attempt.delivery_id.in_([row.id for row in rows])))
-    session.execute(delete(Delivery).where(Delivery.id.in_([row.id for row in rows])))
-    session.execute(delete(Transition).where(Transition.suno_task_id.in_(ids)))
-    session.execute(delete(SunoTask).where(SunoTask.id.in_(ids)))
-    return len(ids)
+    # Read again under lock: a resend or recovery that came between has made its delivery PENDING.
+    owned = select(Delivery.id, Delivery.suno_task_id, Delivery.state).where(Delivery.suno_task_id.in_(ids))
+    rows = session.execute(owned.with_for_update()).all()
+    owed = {row.suno_task_id for row in rows if row.state == deliveries.State.PENDING.value}
+    gone = [row_id for row_id in ids if row_id not in owed]
+    of_gone = [row.id for row in rows if row.suno_task_id not in owed]
+    session.execute(delete(Attempt).where(Attempt.delivery_id.in_(of_gone)))
+    session.execute(delete(Delivery).where(Delivery.id.in_(of_gone)))
+    session.execute(delete(Transition).where(Transition.suno_task_id.in_(gone)))
+    session.execute(delete(SunoTask).where(SunoTask.id.in_(gone)))
+    return len(gone)
 
 
 def _prune_rejections(session: Session, now: datetime) -> int:
@@ -91,8 +94,9 @@ def _prune_rejections(session: Session, now: datetime) -> int:
 
 
 def _prune_origins(session: Session, now: datetime) -> int:
-    used = exists().where(Delivery.origin == Origin.origin, Delivery.state == deliveries.State.PENDING.value)
-    idle = select(Origin.origin).where(Origin.last_used_at < now - ORIGINS_KEPT_FOR, ~used).limit(GROUP)
-    origins = list(session.scalars(idle))
-    session.execute(delete(Origin).where(Origin.origin.in_(origins)))
-    return len(origins)
+    """Delete origins without PENDING deliveries; one that is being made due at this moment is passed over."""
+    idle = (Origin.last_used_at < now - ORIGINS_KEPT_FOR) & Origin.next_claim_at.is_(None)
+    wanted = select(Origin.origin).where(idle).limit(GROUP).with_for_update(skip_locked=True)
+    names = list(session.scalars(wanted))
+    session.execute(delete(Origin).where(Origin.origin.in_(names), idle))
+    return len(names)

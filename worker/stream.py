@@ -15,6 +15,7 @@ worker processes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -30,6 +31,7 @@ Outcome = TypeVar("Outcome")
 
 RUN_BUDGET = timedelta(seconds=30)
 GROUP = 200  # outcomes recorded together at most
+LINGER_S = 0.01  # how long an outcome waits for company: a transaction for one costs as much as for fifty
 LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits for answers
 
 logger = logging.getLogger(__name__)
@@ -101,6 +103,7 @@ class Stream(Generic[Item, Outcome]):
         self._turn = _Turn()
         self._baton = threading.Lock()
         self._bell: SimpleQueue[_Ring | _Arrived[Item, Outcome] | _Ended] = SimpleQueue()
+        self._calls: set[asyncio.Task[None]] = set()
         self._in_flight = 0  # touched only by the holder of the baton
 
     def ring(self) -> None:
@@ -173,10 +176,17 @@ class Stream(Generic[Item, Outcome]):
 
     def _fill(self) -> bool:
         claimed = self._work.claim(free=self._slots - self._in_flight)
-        for item in claimed.items:
-            self._in_flight += 1
-            self._submit(self._drive(item))
+        if claimed.items:
+            self._in_flight += len(claimed.items)
+            self._submit(self._start(claimed.items))
         return claimed.more
+
+    async def _start(self, items: Sequence[Item]) -> None:
+        """Start all calls of a claim; waking the loop's thread once for each of them would cost more."""
+        for item in items:
+            task = asyncio.create_task(self._drive(item))
+            self._calls.add(task)  # the loop itself holds tasks weakly
+            task.add_done_callback(self._calls.discard)
 
     async def _drive(self, item: Item) -> None:
         try:
@@ -199,11 +209,20 @@ class Stream(Generic[Item, Outcome]):
         return any(isinstance(event, _Ring) for event in events), ended > 0
 
     def _events(self, *, wait: float) -> list[_Ring | _Arrived[Item, Outcome] | _Ended]:
+        """Wait for an event; then, while calls are out, a moment more for others to be recorded with it."""
         events: list[_Ring | _Arrived[Item, Outcome] | _Ended] = []
+        out = self._in_flight
+        end = 0.0
         with suppress(Empty):
-            events.append(self._bell.get(timeout=wait))
             while len(events) < 2 * GROUP:
-                events.append(self._bell.get_nowait())
+                left = end - time.monotonic() if events else wait
+                event = self._bell.get(timeout=left) if left > 0 else self._bell.get_nowait()
+                out -= isinstance(event, _Ended)
+                if not events and not isinstance(event, _Ring):
+                    end = time.monotonic() + LINGER_S
+                if out == 0:
+                    end = 0.0
+                events.append(event)
         return events
 
     def _is_relieved(self) -> bool:

@@ -6,8 +6,8 @@ limit sleeps until a record frees a slot, or the first of its leases ends; one b
 until a probe is due. So a claim costs what it takes, not what waits: a hundred thousand deliveries of one
 origin are one row here.
 
-Of each origin's share a third goes to results that were never tried, so that a backlog of retries does not
-starve them; the rest goes to the longest due.
+A third of the claims serves results that were never tried first, so that a backlog of retries does not starve
+them; the others serve the longest due.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from worker.stream import Claimed
 
 ORIGINS = 32  # of one claim
 LARGEST_CLAIM = 200  # deliveries of one claim: a transaction of milliseconds on either database
-FIRST_SHARE = 1 / 3
+FIRST_SHARE = 1 / 3  # of the claims
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
     """What a claim keeps to: its lease, the most in flight per origin, and chance as an argument.
 
-    `chance` is drawn from [0, 1) for each claim; it decides how a share of one slot is split in thirds.
+    `chance` is drawn from [0, 1) for each claim; below a third, it serves first attempts first.
     """
 
     lease: timedelta
@@ -56,39 +56,39 @@ class Turn:
 def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Lease]:
     """Take at most `free` due deliveries and set when their origins are looked at next."""
     now = read_now(session)
-    waiting = origins.due(session, limit=ORIGINS + 1, now=now)
-    turns = _turns(session, waiting=waiting[:ORIGINS], free=min(free, LARGEST_CLAIM), terms=terms, now=now)
+    waiting = origins.take_due(session, limit=ORIGINS, now=now)
+    turns = _turns(session, waiting=waiting, free=min(free, LARGEST_CLAIM), terms=terms, now=now)
     if not turns:
         return Claimed(items=[], more=False)
     claims = _take(session, turns=turns, terms=terms, now=now)
     held_back = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
     leases = deliveries.read(session, claims=claims, now=now, until=now + terms.lease) if claims else []
-    return Claimed(items=leases, more=held_back or len(waiting) > ORIGINS)
+    return Claimed(items=leases, more=held_back or len(waiting) == ORIGINS)
 
 
 def _turns(
-    session: Session, *, waiting: Sequence[str], free: int, terms: Terms, now: datetime
+    session: Session, *, waiting: Mapping[str, OriginHealth], free: int, terms: Terms, now: datetime
 ) -> dict[str, Turn]:
-    """Take the origins' rows and share the slots in the order in which they waited."""
+    """Share the slots between locked origins in the order in which they waited."""
     if not waiting:
         return {}
-    health = origins.lock(session, origins=waiting)
-    busy = origins.in_flight(session, origins=health, now=now)
-    names = [name for name in waiting if name in health]  # another may have been pruned meanwhile
-    limits = [capacity(health[name], most=terms.most, now=now) for name in names]
-    grants = share(free, [limit - busy[name].count for name, limit in zip(names, limits, strict=True)])
+    busy = origins.in_flight(session, origins=waiting, now=now)
+    limits = {name: capacity(health, most=terms.most, now=now) for name, health in waiting.items()}
+    grants = share(free, [limits[name] - busy[name].count for name in waiting])
     return {
-        name: Turn(health=health[name], limit=limit, busy=busy[name], granted=granted)
-        for name, limit, granted in zip(names, limits, grants, strict=True)
+        name: Turn(health=waiting[name], limit=limits[name], busy=busy[name], granted=granted)
+        for name, granted in zip(waiting, grants, strict=True)
     }
 
 
 def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: datetime) -> list[Claim]:
     until = now + terms.lease
-    shares = {name: int(turn.granted * FIRST_SHARE + terms.chance) for name, turn in turns.items()}
-    first = deliveries.claim(session, grants=shares, first_only=True, until=until, now=now)
+    grants = {name: turn.granted for name, turn in turns.items()}
+    if terms.chance >= FIRST_SHARE:
+        return deliveries.claim(session, grants=grants, first_only=False, until=until, now=now)
+    first = deliveries.claim(session, grants=grants, first_only=True, until=until, now=now)
     taken = Counter(claim.origin for claim in first)
-    rest = {name: turn.granted - taken[name] for name, turn in turns.items()}
+    rest = {name: granted - taken[name] for name, granted in grants.items()}
     return first + deliveries.claim(session, grants=rest, first_only=False, until=until, now=now)
 
 

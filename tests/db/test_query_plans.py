@@ -73,7 +73,7 @@ def take(session: Session, *, first_only: bool) -> object:
         ),
         ("ix_poll_batches_leased", lambda s: poll_batches.live_leases(s, gateway="hub", now=NOW)),
         ("ix_suno_tasks_pending", lambda s: suno_tasks.of_batches(s, batch_ids=[1, 2, 3])),
-        ("ix_origins_due", lambda s: origins.due(s, limit=4, now=NOW)),
+        ("ix_origins_due", lambda s: origins.take_due(s, limit=4, now=NOW)),
         ("ix_deliveries_leased", lambda s: origins.in_flight(s, origins=[ORIGIN], now=NOW)),
         ("ix_deliveries_due", lambda s: origins.next_due(s, origins=[ORIGIN])),
         ("ix_deliveries_due", lambda s: take(s, first_only=False)),

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from worker.db.statements import run_scalars
 from worker.db.types import UtcDateTime
 
 
@@ -19,4 +20,5 @@ def read_now(session: Session) -> datetime:
     """Return the database's time, aware UTC. Read once per claim or record and handed down."""
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    return session.scalars(select(func.clock_timestamp(type_=UtcDateTime()))).one()
+    now: datetime = run_scalars(session, select(func.clock_timestamp(type_=UtcDateTime()))).one()
+    return now

@@ -15,7 +15,7 @@ from worker.core.lifecycle import Action, Status, Times
 from worker.core.webhook import Result
 from worker.db import origins
 from worker.db.models import Attempt, Delivery, SunoTask
-from worker.db.statements import table_of
+from worker.db.statements import run, table_of
 
 # The one event there is: the Suno task has ended. A delivery is unique for its task and event.
 FINISHED = "finished"
@@ -84,7 +84,8 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
     if not owed:
         return
     origins.make_due(session, origins={one.origin for one in owed}, now=now)
-    session.execute(
+    run(
+        session,
         insert(Delivery),
         [
             {
@@ -122,9 +123,8 @@ def claim(
         .where(Delivery.id.in_(union_all(*arms)))
         .values(next_attempt_at=until, leased_until=until, claims=Delivery.claims + 1)
         .returning(Delivery.id, Delivery.origin, Delivery.claims)
-        .execution_options(synchronize_session=False)
     )
-    return [Claim(id=row.id, origin=row.origin, claims=row.claims) for row in session.execute(statement)]
+    return [Claim(id=row.id, origin=row.origin, claims=row.claims) for row in run(session, statement)]
 
 
 def _due(*, origin: str, limit: int, first_only: bool, now: datetime) -> Select[str]:
@@ -140,11 +140,12 @@ def _due(*, origin: str, limit: int, first_only: bool, now: datetime) -> Select[
 
 def hold(session: Session, *, ids: Sequence[str]) -> dict[str, Held]:
     """Lock the rows in one order for all and return what they hold now."""
-    rows = session.execute(
+    rows = run(
+        session,
         select(Delivery.id, Delivery.state, Delivery.claims, Delivery.attempt_count)
         .where(Delivery.id.in_(ids))
         .order_by(Delivery.id)
-        .with_for_update(key_share=True)
+        .with_for_update(key_share=True),
     )
     return {
         row.id: Held(state=State(row.state), claims=row.claims, attempt_count=row.attempt_count)
@@ -168,19 +169,20 @@ def write_if_state_seen(session: Session, *, changes: Sequence[Mapping[str, Any]
     for change in changes:
         groups.setdefault(tuple(sorted(change)), []).append(change)
     for group in groups.values():
-        session.connection().execute(statement, group)
+        run(session, statement, group)
 
 
 def add_attempts(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the attempt log."""
     if rows:
-        session.execute(insert(Attempt), list(rows))
+        run(session, insert(Attempt), list(rows))
 
 
 def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: datetime) -> list[Lease]:
     """Return the claimed deliveries with their results, oldest first."""
     numbers = {claim.id: claim.claims for claim in claims}
-    rows = session.execute(
+    rows = run(
+        session,
         select(
             Delivery.id,
             Delivery.notify_hook,
@@ -199,7 +201,7 @@ def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: dat
         )
         .join(SunoTask, SunoTask.id == Delivery.suno_task_id)
         .where(Delivery.id.in_(list(numbers)))
-        .order_by(Delivery.created_at)
+        .order_by(Delivery.created_at),
     )
     return [
         Lease(

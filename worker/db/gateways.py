@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import Gateway
-from worker.db.statements import upsert
+from worker.db.statements import run, run_scalars, upsert
 
 LONGEST_ERROR = 500  # characters kept of `last_error`
 
@@ -33,26 +33,27 @@ def remember(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
     statement = upsert(session, Gateway).values(
         [{"name": name, "batch_size": size} for name, size in sorted(batch_sizes.items())]
     )
-    session.execute(
+    run(
+        session,
         statement.on_conflict_do_update(
             index_elements=["name"],
             set_={"batch_size": statement.excluded.batch_size},
             where=Gateway.batch_size != statement.excluded.batch_size,
-        )
+        ),
     )
 
 
 def add_missing(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
     """Give names that have none a row; takes no lock on those that are there, so nobody waits for it."""
-    known = set(session.scalars(select(Gateway.name).where(Gateway.name.in_(batch_sizes))))
+    known = set(run_scalars(session, select(Gateway.name).where(Gateway.name.in_(batch_sizes))))
     missing = [{"name": name, "batch_size": size} for name, size in batch_sizes.items() if name not in known]
     if missing:
-        session.execute(upsert(session, Gateway).values(missing).on_conflict_do_nothing())
+        run(session, upsert(session, Gateway).values(missing).on_conflict_do_nothing())
 
 
 def batch_sizes(session: Session) -> dict[str, int]:
     """Return the batch size of every gateway that a worker or `migrate` has ever named."""
-    return {row.name: row.batch_size for row in session.execute(select(Gateway.name, Gateway.batch_size))}
+    return {row.name: row.batch_size for row in run(session, select(Gateway.name, Gateway.batch_size))}
 
 
 def lock(session: Session, *, name: str) -> Health | None:
@@ -62,10 +63,11 @@ def lock(session: Session, *, name: str) -> Health | None:
     own statement would come after that statement's snapshot, and let the limit be exceeded. The lock leaves
     foreign keys alone, so it never holds up an enqueue.
     """
-    row = session.execute(
+    row = run(
+        session,
         select(Gateway.cooling_until, Gateway.failures)
         .where(Gateway.name == name)
-        .with_for_update(key_share=True)
+        .with_for_update(key_share=True),
     ).one_or_none()
     return None if row is None else Health(cooling_until=row.cooling_until, failures=row.failures)
 
@@ -74,7 +76,8 @@ def record_trouble(
     session: Session, *, name: str, message: str, cooling_until: datetime, now: datetime
 ) -> None:
     """Note a bad answer: nobody asks the gateway before `cooling_until`."""
-    session.execute(
+    run(
+        session,
         update(Gateway)
         .where(Gateway.name == name)
         .values(
@@ -82,14 +85,15 @@ def record_trouble(
             failures=Gateway.failures + 1,
             last_error=message[:LONGEST_ERROR],
             last_error_at=now,
-        )
+        ),
     )
 
 
 def record_health(session: Session, *, name: str) -> None:
     """Note a good answer; writes nothing for a gateway that was well."""
-    session.execute(
+    run(
+        session,
         update(Gateway)
         .where(Gateway.name == name, Gateway.failures > 0)
-        .values(cooling_until=None, failures=0, last_error=None, last_error_at=None)
+        .values(cooling_until=None, failures=0, last_error=None, last_error_at=None),
     )

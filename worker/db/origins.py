@@ -7,16 +7,20 @@ inside the counting statement would come after that statement's snapshot, and li
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, update
+from sqlalchemy import Row, ScalarSelect, bindparam, case, func, literal, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.core.origins import OriginHealth
 from worker.db.models import Delivery, Origin
-from worker.db.statements import table_of, upsert
+from worker.db.statements import run, table_of, upsert
+from worker.db.types import UtcDateTime
+
+HEALTH = (Origin.origin, Origin.concurrency, Origin.failures, Origin.openings, Origin.open_until)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,40 +32,120 @@ class InFlight:
 
 
 def make_due(session: Session, *, origins: Collection[str], now: datetime) -> None:
-    """Let the next claim look at `origins`, which are made when they are new; an open breaker stays open."""
+    """Let a claim look at `origins` now, or as soon as an open breaker lets a probe through.
+
+    New origins get their row. An earlier look stays: no PENDING delivery is ever behind an origin that sleeps
+    for longer than it.
+    """
+    target = case((Origin.open_until > now, Origin.open_until), else_=literal(now, UtcDateTime()))
     for origin in sorted(origins):
         statement = upsert(session, Origin).values(origin=origin, next_claim_at=now, last_used_at=now)
-        sleeping = or_(Origin.next_claim_at.is_(None), Origin.next_claim_at > now)
-        closed = or_(Origin.open_until.is_(None), Origin.open_until <= now)
-        session.execute(
+        run(
+            session,
             statement.on_conflict_do_update(
                 index_elements=["origin"],
-                set_={"next_claim_at": now, "last_used_at": now},
-                where=sleeping & closed,
-            )
+                set_={"next_claim_at": target, "last_used_at": now},
+                where=or_(Origin.next_claim_at.is_(None), Origin.next_claim_at > target),
+            ),
         )
 
 
-def due(session: Session, *, limit: int, now: datetime) -> list[str]:
-    """Return up to `limit` origins that a claim should look at, those that have waited longest first."""
-    return list(
-        session.scalars(
-            select(Origin.origin)
-            .where(Origin.next_claim_at <= now)
-            .order_by(Origin.next_claim_at)
-            .limit(limit)
-        )
-    )
+def take_due(session: Session, *, limit: int, now: datetime) -> dict[str, OriginHealth]:
+    """Lock up to `limit` origins that are due, those that have waited longest first; return their health.
+
+    Rows that somebody else holds are passed over, unless that leaves none: then they are waited for, in the
+    order of their names.
+    """
+    due = select(*HEALTH).where(Origin.next_claim_at <= now).order_by(Origin.next_claim_at).limit(limit)
+    found = _health(run(session, due.with_for_update(key_share=True, skip_locked=True)))
+    if found:
+        return found
+    names = [row.origin for row in run(session, due)]
+    held = lock(session, origins=names) if names else {}
+    return {name: held[name] for name in names if name in held}
 
 
 def lock(session: Session, *, origins: Collection[str]) -> dict[str, OriginHealth]:
     """Take the rows until the end of the transaction, in the order of their names; return their health."""
-    rows = session.execute(
-        select(Origin.origin, Origin.concurrency, Origin.failures, Origin.openings, Origin.open_until)
-        .where(Origin.origin.in_(list(origins)))
-        .order_by(Origin.origin)
-        .with_for_update(key_share=True)
+    wanted = select(*HEALTH).where(Origin.origin.in_(list(origins))).order_by(Origin.origin)
+    return _health(run(session, wanted.with_for_update(key_share=True)))
+
+
+def in_flight(session: Session, *, origins: Collection[str], now: datetime) -> dict[str, InFlight]:
+    """Count the live leases of each origin over all workers."""
+    rows = run(
+        session,
+        select(
+            Delivery.origin, func.count().label("live"), func.min(Delivery.leased_until).label("first_end")
+        )
+        .where(Delivery.origin.in_(list(origins)), Delivery.leased_until > now)
+        .group_by(Delivery.origin),
     )
+    found = {row.origin: InFlight(count=row.live, first_end=row.first_end) for row in rows}
+    return {origin: found.get(origin, InFlight(count=0, first_end=None)) for origin in origins}
+
+
+def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetime | None]:
+    """Return when the first PENDING delivery of each origin is due, or its lease ends."""
+    wanted = select(Origin.origin, _first_due().label("at")).where(Origin.origin.in_(list(origins)))
+    return {row.origin: row.at for row in run(session, wanted)}
+
+
+def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
+    """Set when each origin, locked by this transaction, is looked at next."""
+    if not at:
+        return
+    origins = table_of(Origin)
+    statement = update(origins).where(origins.c.origin == bindparam("key"))
+    run(
+        session,
+        statement,
+        [{"key": origin, "next_claim_at": moment} for origin, moment in sorted(at.items())],
+    )
+
+
+def write_health(
+    session: Session, *, health: Mapping[str, OriginHealth], not_before: Mapping[str, datetime], now: datetime
+) -> None:
+    """Write what outcomes have made of each origin, locked by this transaction.
+
+    It is looked at next when its first delivery is due, but not before `not_before`.
+    """
+    origins = table_of(Origin)
+    due, floor = _first_due(), bindparam("floor", type_=UtcDateTime())
+    statement = (
+        update(origins)
+        .where(origins.c.origin == bindparam("key"))
+        .values(next_claim_at=case((due < floor, floor), else_=due))
+    )
+    rows = [
+        {
+            "key": origin,
+            "floor": not_before[origin],
+            "concurrency": one.concurrency,
+            "failures": one.failures,
+            "openings": one.openings,
+            "open_until": one.open_until,
+            "last_used_at": now,
+        }
+        for origin, one in sorted(health.items())
+    ]
+    run(session, statement, rows)
+
+
+def _first_due() -> ScalarSelect[Any]:
+    """Return the due time of an origin's first PENDING delivery, as one look at its index."""
+    return (
+        select(Delivery.next_attempt_at)
+        .where(Delivery.origin == Origin.origin, Delivery.state == "PENDING")
+        .order_by(Delivery.next_attempt_at)
+        .limit(1)
+        .correlate(Origin)
+        .scalar_subquery()
+    )
+
+
+def _health(rows: Iterable[Row[Any]]) -> dict[str, OriginHealth]:
     return {
         row.origin: OriginHealth(
             concurrency=row.concurrency,
@@ -71,64 +155,3 @@ def lock(session: Session, *, origins: Collection[str]) -> dict[str, OriginHealt
         )
         for row in rows
     }
-
-
-def in_flight(session: Session, *, origins: Collection[str], now: datetime) -> dict[str, InFlight]:
-    """Count the live leases of each origin over all workers."""
-    rows = session.execute(
-        select(Delivery.origin, func.count(), func.min(Delivery.leased_until))
-        .where(Delivery.origin.in_(list(origins)), Delivery.leased_until > now)
-        .group_by(Delivery.origin)
-    )
-    found = {origin: InFlight(count=count, first_end=end) for origin, count, end in rows}
-    return {origin: found.get(origin, InFlight(count=0, first_end=None)) for origin in origins}
-
-
-def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetime | None]:
-    """Return when the first PENDING delivery of each origin is due, or its lease ends."""
-    first = (
-        select(Delivery.next_attempt_at)
-        .where(Delivery.origin == Origin.origin, Delivery.state == "PENDING")
-        .order_by(Delivery.next_attempt_at)
-        .limit(1)
-        .correlate(Origin)
-        .scalar_subquery()
-    )
-    rows = session.execute(select(Origin.origin, first.label("at")).where(Origin.origin.in_(list(origins))))
-    return {row.origin: row.at for row in rows}
-
-
-def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
-    """Set when each origin, locked by this transaction, is looked at next."""
-    if not at:
-        return
-    origins = table_of(Origin)
-    statement = update(origins).where(origins.c.origin == bindparam("key"))
-    session.connection().execute(
-        statement, [{"key": origin, "next_claim_at": moment} for origin, moment in sorted(at.items())]
-    )
-
-
-def write_health(
-    session: Session,
-    *,
-    health: Mapping[str, OriginHealth],
-    next_claim_at: Mapping[str, datetime | None],
-    now: datetime,
-) -> None:
-    """Write what outcomes have made of each origin, locked by this transaction."""
-    origins = table_of(Origin)
-    statement = update(origins).where(origins.c.origin == bindparam("key"))
-    rows: Sequence[dict[str, object]] = [
-        {
-            "key": origin,
-            "concurrency": one.concurrency,
-            "failures": one.failures,
-            "openings": one.openings,
-            "open_until": one.open_until,
-            "next_claim_at": next_claim_at[origin],
-            "last_used_at": now,
-        }
-        for origin, one in sorted(health.items())
-    ]
-    session.connection().execute(statement, list(rows))

@@ -9,6 +9,7 @@ from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import PollBatch, SunoTask
+from worker.db.statements import run, run_scalars
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,20 +29,22 @@ def add(session: Session, *, gateway: str, action: str, next_poll_at: datetime, 
     statement = insert(PollBatch).values(
         gateway=gateway, action=action, next_poll_at=next_poll_at, youngest_at=youngest_at
     )
-    return session.scalars(statement.returning(PollBatch.id)).one()
+    batch_id: int = run_scalars(session, statement.returning(PollBatch.id)).one()
+    return batch_id
 
 
 def live_leases(session: Session, *, gateway: str, now: datetime) -> int:
     """Return how many requests to `gateway` all workers together have in flight."""
-    return session.scalars(
-        select(func.count()).where(PollBatch.gateway == gateway, PollBatch.leased_until > now)
+    count: int = run_scalars(
+        session, select(func.count()).where(PollBatch.gateway == gateway, PollBatch.leased_until > now)
     ).one()
+    return count
 
 
 def any_due(session: Session, *, gateway: str, now: datetime) -> bool:
     """Say whether a batch of `gateway` is due now."""
     due = exists().where(PollBatch.gateway == gateway, PollBatch.next_poll_at <= now)
-    return bool(session.scalar(select(due)))
+    return bool(run_scalars(session, select(due)).one())
 
 
 def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: datetime) -> list[Lease]:
@@ -60,7 +63,6 @@ def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: 
         .where(PollBatch.id.in_(select(due.c.id)))
         .values(next_poll_at=until, leased_until=until, claims=PollBatch.claims + 1)
         .returning(PollBatch.id, PollBatch.action, PollBatch.claims, PollBatch.youngest_at)
-        .execution_options(synchronize_session=False)
     )
     return [
         Lease(
@@ -71,7 +73,7 @@ def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: 
             youngest_at=row.youngest_at,
             leased_until=until,
         )
-        for row in session.execute(statement)
+        for row in run(session, statement)
     ]
 
 
@@ -97,7 +99,7 @@ def delete_empty(session: Session, *, batch_id: int) -> bool:
     """Delete the batch if no pending task is left in it; the foreign key is the last guard."""
     left = exists().where(SunoTask.poll_batch_id == batch_id)
     statement = delete(PollBatch).where(PollBatch.id == batch_id, ~left).returning(PollBatch.id)
-    return session.execute(statement.execution_options(synchronize_session=False)).first() is not None
+    return run(session, statement).first() is not None
 
 
 def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, datetime | None]) -> bool:
@@ -106,6 +108,5 @@ def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, da
         .where(PollBatch.id == lease.batch_id, PollBatch.claims == lease.claims)
         .values(**values)
         .returning(PollBatch.id)
-        .execution_options(synchronize_session=False)
     )
-    return session.execute(statement).first() is not None
+    return run(session, statement).first() is not None

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import TERMINAL, Known, Status, Step
 from worker.db.models import SunoTask, Transition
-from worker.db.statements import table_of, upsert
+from worker.db.statements import run, table_of, upsert
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +48,8 @@ class Held:
 def find(session: Session, *, gateway: str, task_ids: Iterable[str]) -> dict[str, Existing]:
     """Return those of `task_ids` that are watched at `gateway`."""
     columns = (SunoTask.gateway, SunoTask.task_id, SunoTask.action, SunoTask.notify_hook, SunoTask.status)
-    rows = session.execute(
-        select(*columns).where(SunoTask.gateway == gateway, SunoTask.task_id.in_(list(task_ids)))
+    rows = run(
+        session, select(*columns).where(SunoTask.gateway == gateway, SunoTask.task_id.in_(list(task_ids)))
     )
     return {row.task_id: Existing(**row._mapping) for row in rows}  # noqa: SLF001 - a public name of SQLAlchemy
 
@@ -60,13 +60,14 @@ def add_missing(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> dict[
     A task that another transaction inserts at the same time is left alone and not returned.
     """
     statement = upsert(session, SunoTask).values(list(rows)).on_conflict_do_nothing()
-    inserted = session.execute(statement.returning(SunoTask.id, SunoTask.task_id))
+    inserted = run(session, statement.returning(SunoTask.id, SunoTask.task_id))
     return {row.task_id: row.id for row in inserted}
 
 
 def of_batches(session: Session, *, batch_ids: Sequence[int]) -> dict[int, list[Watched]]:
     """Return the pending tasks of each batch, oldest first."""
-    rows = session.execute(
+    rows = run(
+        session,
         select(
             SunoTask.id,
             SunoTask.poll_batch_id,
@@ -80,7 +81,7 @@ def of_batches(session: Session, *, batch_ids: Sequence[int]) -> dict[int, list[
             SunoTask.enqueued_at,
         )
         .where(SunoTask.poll_batch_id.in_(batch_ids))
-        .order_by(SunoTask.id)
+        .order_by(SunoTask.id),
     )
     found: dict[int, list[Watched]] = {batch_id: [] for batch_id in batch_ids}
     for row in rows:
@@ -100,11 +101,12 @@ def of_batches(session: Session, *, batch_ids: Sequence[int]) -> dict[int, list[
 
 def hold(session: Session, *, ids: Sequence[int]) -> dict[int, Held]:
     """Lock the rows in one order for all and return what they hold now."""
-    rows = session.execute(
+    rows = run(
+        session,
         select(SunoTask.id, SunoTask.status, SunoTask.notify_hook)
         .where(SunoTask.id.in_(ids))
         .order_by(SunoTask.id)
-        .with_for_update(key_share=True)
+        .with_for_update(key_share=True),
     )
     return {row.id: Held(id=row.id, status=row.status, notify_hook=row.notify_hook) for row in rows}
 
@@ -118,17 +120,16 @@ def write_if_status_seen(session: Session, *, steps: Sequence[tuple[Watched, Ste
         tasks.c.id == bindparam("row_id"), tasks.c.status == bindparam("status_seen")
     )
     if going_on:
-        session.connection().execute(guarded, [_changes(watched, step) for watched, step in going_on])
+        run(session, guarded, [_changes(watched, step) for watched, step in going_on])
     if ended:
-        session.connection().execute(
-            guarded, [_changes(watched, step) | _end(step, now) for watched, step in ended]
-        )
+        run(session, guarded, [_changes(watched, step) | _end(step, now) for watched, step in ended])
 
 
 def add_transitions(session: Session, *, rows: Sequence[tuple[int, str | None, str]], now: datetime) -> None:
     """Record changes of status: (row id, from, to)."""
     if rows:
-        session.execute(
+        run(
+            session,
             insert(Transition),
             [
                 {"suno_task_id": row_id, "from_status": before, "to_status": after, "at": now}
