@@ -1,1 +1,1 @@
-"""Measurements that anyone can run: `python -m benchmarks.deliveries`. Ratios count, absolute times do not."""
+"""Measurements that anyone can run: `python -m benchmarks.deliveries`. Ratios count, times do not."""

@@ -1,8 +1,8 @@
 """One measured drain in a process of its own: `python -m benchmarks.deliver ours|bare …` prints JSON.
 
-`ours` empties the outbox of a database with the whole dispatcher: claims, limits, breaker, guard, signature,
-POST, verdict, attempt row. `bare` sends as many POSTs of the same size with nothing but httpx over the aiohttp
-transport: the yardstick.
+`ours` empties the outbox of a database with the whole dispatcher: claims, limits, breaker, guard,
+signature, POST, verdict, attempt row. `bare` sends as many POSTs of the same size with nothing but httpx
+over the aiohttp transport: the yardstick.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def ours(*, database: str, seconds: float | None) -> dict[str, float]:
 
 async def bare(*, port: int, count: int, concurrency: int) -> None:
     """Send `count` POSTs, `concurrency` at a time."""
-    headers = {"content-type": "application/json", "webhook-id": "msg_x", "webhook-signature": "v1," + "x" * 44}
+    headers = {"content-type": "application/json", "webhook-id": "x" * 36, "webhook-signature": "x" * 47}
     session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency))
     client = httpx.AsyncClient(transport=AiohttpTransport(client=session))
     left = iter(range(count))

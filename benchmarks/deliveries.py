@@ -47,9 +47,10 @@ def run(what: str, **options: object) -> dict[str, float]:
 
 
 def fill(database: str, *, ports: list[int], count: int, known: bool) -> None:
-    """Replace the outbox by `count` deliveries, spread over the ports; `known` origins are at full speed.
+    """Replace the outbox by `count` deliveries over the ports; `known` origins are at full speed.
 
-    The first 256 are due now, for the warm-up; the others tomorrow, until the measured process makes them due.
+    The first 256 are due now, for the warm-up; the others tomorrow, until the measured process makes them
+    due.
     """
     engine = make_engine(database)
     data = json.dumps([{"id": "x" * 36, "audio_url": "y" * 100, "prompt": "z" * 2000}])
@@ -61,10 +62,11 @@ def fill(database: str, *, ports: list[int], count: int, known: bool) -> None:
         session.execute(insert(Gateway).values(name="hub"))
         for start in range(0, count, GROUP):
             numbers = range(start, min(start + GROUP, count))
-            finished = {"gateway": "hub", "action": "MUSIC", "status": "SUCCESS", "data": data, "progress": 100}
+            finished = {"gateway": "hub", "action": "MUSIC", "status": "SUCCESS", "data": data}
             moments = {"enqueued_at": now, "finished_at": now}
             tasks = [finished | moments | {"task_id": f"t{number}"} for number in numbers]
-            ids = session.scalars(insert(SunoTask).returning(SunoTask.id, sort_by_parameter_order=True), tasks)
+            inserted = insert(SunoTask).returning(SunoTask.id, sort_by_parameter_order=True)
+            ids = session.scalars(inserted, tasks)
             due = {"event": "finished", "state": "PENDING", "created_at": now}
             owed = [
                 due
@@ -141,7 +143,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=4_000)
     parser.add_argument("--only", choices=["cost", "slow"])
     chosen = parser.parse_args()
-    print(f"{platform.machine()}, Python {platform.python_version()}, {chosen.count} deliveries, {chosen.rounds} rounds")
+    machine = f"{platform.machine()}, Python {platform.python_version()}"
+    print(f"{machine}, {chosen.count} deliveries, {chosen.rounds} rounds")
     with serve_postgres() as server:
         server.create_database("bench")
         database = server.url("bench")
