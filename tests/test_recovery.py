@@ -11,7 +11,7 @@ from tests.factory import NOW, ORIGIN, add_delivery, add_gateway
 from worker import recovery
 from worker.db.models import Delivery, Origin
 from worker.db.session import Sessions
-from worker.recovery import count_discarded, recover
+from worker.recovery import count_by_origin, count_discarded, recover
 
 HOUR = timedelta(hours=1)
 OTHER = "https://other.example:443"
@@ -60,6 +60,15 @@ def test_the_range_and_the_origin_choose(
     assert pending(given_up) == []
     assert sum(recover(given_up, since=since, until=until, origin=origin)) == len(ids)
     assert pending(given_up) == ids
+
+
+def test_origins_are_counted_each(given_up: Sessions) -> None:
+    """The most first, over the whole range, however many one call takes."""
+    since, until = NOW - 9 * HOUR, NOW + HOUR
+    counted = count_by_origin(given_up, since=since, until=until)
+    assert list(counted.items()) == [(ORIGIN, 3), (OTHER, 1)]
+    assert count_by_origin(given_up, since=since, until=until, origin=OTHER) == {OTHER: 1}
+    assert count_by_origin(given_up, since=NOW + HOUR, until=NOW + 2 * HOUR) == {}
 
 
 def test_a_recovered_delivery_begins_its_schedule_anew(given_up: Sessions) -> None:

@@ -32,6 +32,20 @@ def count_discarded(
         return session.scalars(select(func.count()).select_from(wanted)).one()
 
 
+def count_by_origin(
+    sessions: Sessions, *, since: datetime, until: datetime, origin: str | None = None
+) -> dict[str, int]:
+    """Return how many were discarded in the range at each origin, all of them, the most first."""
+    wanted = _discarded(since=since, until=until, origin=origin).with_only_columns(
+        Delivery.origin, func.count().label("number")
+    )
+    with reading(sessions) as session:
+        rows = session.execute(
+            wanted.group_by(Delivery.origin).order_by(func.count().desc(), Delivery.origin)
+        )
+        return {row.origin: row.number for row in rows}
+
+
 def recover(
     sessions: Sessions, *, since: datetime, until: datetime, origin: str | None = None
 ) -> Iterator[int]:

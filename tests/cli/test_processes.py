@@ -10,12 +10,13 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import HUB
-from tests.factory import add_gateway, add_task
+from tests.factory import add_delivery, add_gateway, add_task
 from worker.db.session import Sessions, make_engine, make_sessions
 
 PROGRAM = str(Path(sys.executable).with_name("suno-worker"))
@@ -197,6 +198,24 @@ def test_a_person_sees_a_bar(environment: dict[str, str], tmp_path: Path) -> Non
     assert "━" in seen
     assert "line 151: is not JSON" in seen
     assert "300 now watched, 0 watched already, 1 refused" in seen
+
+
+def test_a_person_sees_how_fast_a_recovery_goes(environment: dict[str, str], file_sessions: Sessions) -> None:
+    """At a terminal a bar shows how many of how many, and the rate; at its end it gives way to one line."""
+    with file_sessions.begin() as session:
+        add_gateway(session)
+        for _ in range(250):
+            add_delivery(session, state="DISCARDED", discarded_at=datetime.now(UTC) - timedelta(hours=1))
+
+    exit_code, seen = run_at_terminal(["recover", "--since", "2h"], environment)
+
+    text = STYLE.sub("", seen)
+    assert exit_code == 0
+    assert "250/250" in text
+    assert re.search(r"\d/s", text)
+    assert re.fullmatch(
+        r".*250 deliveries given up from \S+ \S+Z to \S+ \S+Z are due now", text.splitlines()[-1]
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--json"], []])

@@ -31,6 +31,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "worker.cli.intake:resend",
             "Send a finished task's result again, or correct its notify_hook.",
         ),
+        "recover": ("worker.cli.recovery:recover", "Send again what was given up in a stretch of time."),
         "origins": ("worker.cli.origins:origins", "List the receiving hosts: limit, breaker, what waits."),
         "rejections": ("worker.cli.inspection:rejections", "List requests that were refused."),
         "dead-letters": (
