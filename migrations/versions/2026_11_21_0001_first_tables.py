@@ -206,9 +206,7 @@ def _create_deliveries() -> None:
         ["origin", "next_attempt_at"],
         **where("state = 'PENDING' AND attempt_count = 0"),
     )
-    op.create_index(
-        "ix_deliveries_discarded", "deliveries", ["discarded_at"], **where("state = 'DISCARDED'")
-    )
+    op.create_index("ix_deliveries_discarded", "deliveries", ["discarded_at"], **where("state = 'DISCARDED'"))
     op.create_index(
         "ix_deliveries_leased", "deliveries", ["origin", "leased_until"], **where("leased_until IS NOT NULL")
     )
