@@ -5,6 +5,7 @@ Built with the first task that needs it and never at import, so that importing t
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -113,7 +114,7 @@ def _polled(gateway: Gateway) -> PolledGateway:
 def _dispatcher(settings: Settings, *, sessions: Sessions, pair: Clients) -> Dispatcher:
     return Dispatcher(
         sessions=sessions,
-        secrets=lambda gateway: settings.signing_secrets(gateway=gateway),
+        secrets=functools.cache(lambda gateway: settings.signing_secrets(gateway=gateway)),
         retry_schedule=settings.webhook_retry_schedule,
         timeout=settings.webhook_timeout,
         origin_concurrency=settings.webhook_origin_concurrency,
