@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -51,7 +51,8 @@ class GuardedConsumer(Consumer):
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         if connection.get_transport_cls() is kombu_redis.Transport:
             connection.transport_cls = GUARDED_REDIS
-            queues = frozenset(self.app.amqp.queues)
+            # A list, because `inspect stats`, and so Flower's page of the worker, tells them in JSON.
+            queues = sorted(self.app.amqp.queues)
             connection.transport_options = {**(connection.transport_options or {}), "guarded_queues": queues}
         return self.ensure_connected(connection)
 
@@ -98,7 +99,7 @@ class GuardedClient(redis.Redis):
 class GuardedChannel(kombu_redis.Channel):
     """A channel that hands on only what Celery can take."""
 
-    guarded_queues: frozenset[str] = frozenset()  # others are Celery's own: replies of remote control
+    guarded_queues: Sequence[str] = ()  # others are Celery's own: replies of remote control
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "guarded_queues")
 
     def _get_client(self) -> Callable[..., redis.Redis]:

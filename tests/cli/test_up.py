@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from celery import Celery
@@ -28,6 +29,7 @@ from worker.settings import load_settings
 
 SUNO_WORKER = Path(sys.executable).with_name("suno-worker")
 WORKER_READY = " ready."
+FLOWER_PASSWORD = "me:of-flower"
 LISTEN = "0A"  # the state in /proc/net/tcp
 
 GATEWAY = {
@@ -100,7 +102,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def running_up(place: Path, flower_port: int) -> Iterator[Program]:
     """Give one `up --flower` to the tests that leave it as it is."""
-    with up("--flower", f"--flower-port={flower_port}", folder=place) as program:
+    settings = GATEWAY | {"FLOWER_BASIC_AUTH": FLOWER_PASSWORD}
+    with up("--flower", f"--flower-port={flower_port}", folder=place, settings=settings) as program:
         yield program
 
 
@@ -155,13 +158,24 @@ def test_another_service_enqueues_through_the_brokers_address(running_up: Progra
 
 def test_flower_listens_on_this_machine_alone(running_up: Program, flower_port: int) -> None:
     """`--flower` serves on loopback at the given port, and nowhere else."""
-    while not listening_on(flower_port):
-        with pytest.raises(subprocess.TimeoutExpired):
-            running_up.child.wait(timeout=0.05)
+    wait_until_listening(running_up, port=flower_port)
 
     with urllib.request.urlopen(f"http://127.0.0.1:{flower_port}/healthcheck", timeout=20) as answer:
         assert answer.status == 200
     assert listening_on(flower_port) == ["127.0.0.1"]
+
+
+def test_flower_knows_the_worker(running_up: Program, flower_port: int) -> None:
+    """Flower's `/api/workers` names the worker with its statistics and its queues."""
+    wait_until_listening(running_up, port=flower_port)
+    url = f"http://{FLOWER_PASSWORD}@127.0.0.1:{flower_port}/api/workers?refresh=1"
+
+    with httpx.Client(trust_env=False, timeout=20) as http:
+        answers = (http.get(url).json() for _ in range(10))  # Flower waits 1 s for the worker, each time
+        (known,) = next(filter(None, answers), {}).values()
+
+    assert known["stats"]["pool"]["max-concurrency"] == 16
+    assert sorted(queue["name"] for queue in known["active_queues"]) == ["deliver", "enqueue", "poll"]
 
 
 def test_sigterm_ends_it_with_status_0_and_nothing_left(tmp_path: Path) -> None:
@@ -301,6 +315,13 @@ def test_the_grace_is_longer_than_the_longest_request() -> None:
 def wait_until_started(program: Program, *, kind: str) -> None:
     """Return when `up` has a child of that kind; fail when `up` ends first."""
     while kind not in started_by(program):
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.child.wait(timeout=0.05)
+
+
+def wait_until_listening(program: Program, *, port: int) -> None:
+    """Return when a port of this machine is served; fail when `up` ends first."""
+    while not listening_on(port):
         with pytest.raises(subprocess.TimeoutExpired):
             program.child.wait(timeout=0.05)
 
