@@ -61,9 +61,12 @@ class Programs:
         return self._celery("beat")
 
     def flower(self) -> Child:
-        """Start Flower on loopback."""
+        """Start Flower on loopback.
+
+        It asks at once for workers, before ours is there, and would warn that nobody answers.
+        """
         return self._celery(
-            "flower", f"--address={LOOPBACK}", f"--port={self.flower_port}", "--logging=warning"
+            "flower", f"--address={LOOPBACK}", f"--port={self.flower_port}", "--logging=error"
         )
 
     def _celery(self, *arguments: str) -> Child:
