@@ -274,6 +274,19 @@ def test_wrong_settings_change_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_folder_is_named(bare_cli: Cli, folder: Path) -> None:
+    """With the SQLite file in a folder that is not there, one line says what to do, and nothing is made."""
+    outcome = bare_cli("up", env={"WORKER_DATABASE_URL": "sqlite:///data/worker.db"})
+
+    assert outcome.exit_code == 1
+    assert outcome.stderr == (
+        f"Error: {folder}/data/.suno-worker: No such file or directory: create the folder {folder}/data, and "
+        "make it writable for this user\n"
+    )
+    assert outcome.stdout == ""
+    assert list(folder.iterdir()) == []
+
+
 def test_a_worker_that_cannot_run_ends_up(bare_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that ends four times at its start ends `up` with exit 1 and one line that says why."""
     monkeypatch.setattr(verb, "CELERY", ("sh", "-c", "test $0 = beat && exec sleep 600; exit 3"))
