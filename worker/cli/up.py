@@ -61,9 +61,12 @@ class Programs:
         return self._celery("beat")
 
     def flower(self) -> Child:
-        """Start Flower on loopback."""
+        """Start Flower on loopback.
+
+        It asks at once for workers, before ours is there, and would warn that nobody answers.
+        """
         return self._celery(
-            "flower", f"--address={LOOPBACK}", f"--port={self.flower_port}", "--logging=warning"
+            "flower", f"--address={LOOPBACK}", f"--port={self.flower_port}", "--logging=error"
         )
 
     def _celery(self, *arguments: str) -> Child:
@@ -96,7 +99,11 @@ def up(context: click.Context, *, flower: bool, flower_port: int) -> None:
     if flower and find_spec("flower") is None:
         raise click.ClickException("Flower is not installed: pip install 'suno-worker[flower]'")
     folder = settings.state_folder()
-    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        advice = f"create the folder {folder.parent}, and make it writable for this user"
+        raise click.ClickException(printable(f"{folder}: {error.strerror}: {advice}")) from error
     try:
         with hold(folder / LOCK_FILE):
             context.invoke(migrate)
