@@ -71,7 +71,7 @@ class GuardedConsumer(Consumer):
             _move_aside(
                 client,
                 queue=message.delivery_info["routing_key"],
-                reason=f"there is no task {name!a} here",
+                reason=f"there is no task {name!a} here; other services send suno.enqueue",
                 item=dumps(message.serializable()).encode(),
             )
         message.reject_log_error(logger, self.connection_errors)

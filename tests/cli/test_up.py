@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -272,6 +273,20 @@ def test_wrong_settings_change_nothing(tmp_path: Path) -> None:
     assert ended.stderr.startswith("Error: WORKER_POLL_INTERVAL: ")
     assert ended.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_looks_for_a_running_up_does_not_keep_one_from_starting(bare_cli: Cli, folder: Path) -> None:
+    """A verb that asks at this moment whether an `up` runs is waited for."""
+    (folder / ".suno-worker").mkdir()
+    (folder / ".suno-worker" / "valkey").write_text("in the way")
+    with (folder / ".suno-worker" / "lock").open("wb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        looker = spawn(["sleep", "0.1"], hand_down=[looking.fileno()])
+
+    outcome = bare_cli("up")
+
+    assert outcome.stderr.startswith("Error: File exists")
+    assert looker.ended() == 0
 
 
 def test_a_missing_folder_is_named(bare_cli: Cli, folder: Path) -> None:
