@@ -58,3 +58,8 @@ def test_spelling_does_not_matter(word: str, status: Status) -> None:
 def test_any_other_word_is_no_conclusion(word: str) -> None:
     """A word that is not listed means nothing: neither success nor failure."""
     assert status_of(word) is None
+
+
+def test_letters_that_only_look_alike_are_other_words() -> None:
+    """A long s becomes an S in upper case, but no gateway means SUCCESS by it."""
+    assert status_of("\N{LATIN SMALL LETTER LONG S}ucce\N{LATIN SMALL LETTER LONG S}s") is None

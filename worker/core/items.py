@@ -7,16 +7,19 @@ clip, and a fail_reason does not make a failure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL, Fields, progress_of, reason_of, task_id_of, text_of, times_of, word_of
 from worker.core.lifecycle import TERMINAL, Observation, Seen, Status, Times, Unreadable
-from worker.core.raw_json import document, members
+from worker.core.raw_json import document, members, scalar
 from worker.core.words import status_of
 
 WORD_LENGTH = 64
+_SEARCH_LIMIT = 1024 * 1024  # bytes; about 0.3 s
+_STRING_OR_NUMBER = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[0-9]+', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,26 +33,42 @@ class Rows:
 def read_rows(rows: Sequence[bytes], *, asked: Collection[str]) -> Rows:
     """Read each row by itself and match it by its id, never by its position; strangers are left out.
 
-    Of several rows with one id a success counts first, then a failure, then the last that can be read: no
-    index of the gateways makes the id unique, and no order is promised.
+    An id without a row that stands inside of one nobody asked for is `Unreadable`: it may be the gateway's
+    other name for the same task, and is no absence. Of several rows with one id a success counts first, then
+    a failure, then the last that can be read: no index of the gateways makes the id unique, and no order is
+    promised.
     """
     observations: dict[str, Observation] = {}
     oddities: list[str] = []
+    unmatched: list[bytes] = []
     for row in rows:
         fields = members(row) or {}
         task_id = task_id_of(fields)
-        if task_id is not None and task_id not in asked:
-            oddities.append(f"a row nobody asked for: {excerpt(row)}")
-            continue
-        if task_id is None:
-            seen: Seen | Unreadable = Unreadable(excerpt=excerpt(row))
-            named = [one for one in asked if f'"{one}"'.encode() in row]
-        else:
+        if task_id is not None and task_id in asked:
             seen = observe(fields, text=row)
-            named = [task_id]
-        oddities += odd(seen)
-        observations.update({one: seen for one in named if _weight(seen) >= _weight(observations.get(one))})
+            oddities += odd(seen)
+            if _weight(seen) >= _weight(observations.get(task_id)):
+                observations[task_id] = seen
+        else:
+            unmatched.append(row)
+            what = "cannot be read" if task_id is None else "a row nobody asked for"
+            oddities.append(f"{what}: {excerpt(row)}")
+    for row in unmatched:
+        left = [one for one in asked if one not in observations]
+        unread = Unreadable(excerpt=excerpt(row))
+        observations |= dict.fromkeys(mentioned(row, asked=left), unread)
     return Rows(observations=observations, oddities=tuple(oddities))
+
+
+def mentioned(text: bytes, *, asked: Collection[str]) -> Collection[str]:
+    """Return those of `asked` that stand somewhere in JSON text that was not understood, in any spelling.
+
+    Absence would be a false conclusion for them. A text beyond 1 MiB is not searched: it may mention anyone.
+    """
+    if not asked or len(text) > _SEARCH_LIMIT:
+        return asked
+    found = {str(scalar(part)) for part in set(_STRING_OR_NUMBER.findall(text))}
+    return [one for one in asked if one in found]
 
 
 def odd(observation: Observation) -> tuple[str, ...]:

@@ -20,8 +20,17 @@ from types import MappingProxyType
 from worker.core.envelope import Envelope, complaint, open_envelope
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL
-from worker.core.items import Rows, read_rows
-from worker.core.lifecycle import TERMINAL, Absent, Action, Observation, Seen, Status, Unanswered
+from worker.core.items import Rows, mentioned, odd, read_rows
+from worker.core.lifecycle import (
+    TERMINAL,
+    Absent,
+    Action,
+    Observation,
+    Seen,
+    Status,
+    Unanswered,
+    Unreadable,
+)
 from worker.core.raw_json import elements, members
 from worker.core.single import read_one, says_unknown
 
@@ -130,10 +139,11 @@ def read_single(
             if says_unknown(status_code=status_code, body=body)
             else opened
         )
-    if opened.code.lower() == "task_not_exist":
-        return Good(observations={asked: Absent()})
     read = read_one(opened, asked=asked, action=action)
     reply = None if read is None else _weigh(read, opened=opened, asked=[asked], missing=Absent())
+    shown = read is not None and read.observations
+    if reply is None and not shown and opened.code.lower() == "task_not_exist":
+        return Good(observations={asked: Absent()})
     return reply or _bad(Trouble.ENVELOPE, status_code=status_code, retry_after=retry_after, body=body)
 
 
@@ -184,7 +194,13 @@ def _rows(data: bytes) -> list[bytes] | None:
 
 def _weigh(read: Rows, *, opened: Envelope, asked: Sequence[str], missing: Observation) -> Good | None:
     """Return what the envelope lets the rows count for, or None when nothing is left: no good answer."""
-    seen = read.observations
+    seen, oddities = read.observations, read.oddities
+    if opened.success and missing == Absent():
+        beside = b" ".join(text for name, text in opened.fields.items() if name != "data")
+        unread = Unreadable(excerpt=excerpt(beside))
+        named = mentioned(beside, asked=[one for one in asked if one not in seen])
+        seen = {**dict.fromkeys(named, unread), **seen}
+        oddities += odd(unread) if named else ()
     if not opened.success:
         missing = Unanswered()
         counts = TERMINAL if opened.success is False else {*Status, None}
@@ -192,5 +208,5 @@ def _weigh(read: Rows, *, opened: Envelope, asked: Sequence[str], missing: Obser
         if not seen:
             return None
     return Good(
-        observations={one: seen.get(one, missing) for one in asked}, oddities=read.oddities[:ODDITIES_KEPT]
+        observations={one: seen.get(one, missing) for one in asked}, oddities=oddities[:ODDITIES_KEPT]
     )
