@@ -123,7 +123,8 @@ def test_the_first_byte_tells_json(status_code: int, content_type: str) -> None:
 )
 def test_a_page_with_200(body: bytes, message: str) -> None:
     """HTML, nothing, half an answer or another kind of text with 200: the gateway's trouble."""
-    expected = Bad(trouble=Trouble.NOT_JSON, message=f"HTTP 200 (text/html, not JSON): {message}")
+    hint = ": wrong base URL?" if body.startswith(b"<") else ""
+    expected = Bad(trouble=Trouble.NOT_JSON, message=f"HTTP 200 (text/html, not JSON{hint}): {message}")
 
     assert batch(body, asked=["a"], content_type="text/html") == expected
 
@@ -385,6 +386,40 @@ def test_camel_case_and_milliseconds() -> None:
     assert batch({"code": 1, "data": [camel]}, asked=["a"]) == batch(
         {"code": 1, "data": [snake]}, asked=["a"]
     )
+
+
+HUGE = b"9" * 4000  # more digits make no number at all
+
+
+@pytest.mark.parametrize(
+    "number", [HUGE, b"-" + HUGE, b"1e999", b"-1e999", b"1e-999", b"99999999999999999999999"]
+)
+def test_huge_numbers(number: bytes) -> None:
+    """A number that no database takes counts as missing, wherever it stands; the word beside it counts."""
+    names = (b"progress", b"submit_time", b"startTime", b"finish_time", b"fail_reason", b"error", b"quota")
+    fields = b", ".join(b'"%s": %s' % (name, number) for name in names)
+    rows = b'{"task_id": "a", "status": "FAILURE", %s}, {"task_id": %s, "status": "SUCCESS"}' % (
+        fields,
+        number,
+    )
+    strange = b'{"task_id": "b", "status": %s}' % number
+
+    reply = batch(b'{"code": "success", "data": [%s, %s]}' % (rows, strange), asked=["a", "b"])
+
+    assert isinstance(reply, Good)
+    failed, odd = reply.observations["a"], reply.observations["b"]
+    assert isinstance(failed, Seen)
+    assert (failed.status, failed.fail_reason, failed.times) == (Status.FAILURE, "", Times())
+    assert failed.progress in {None, 0}
+    assert isinstance(odd, Seen)
+    assert odd.status is None
+
+
+def test_a_code_that_is_a_huge_number() -> None:
+    """It is no success and no crash."""
+    body = b'{"code": %s, "data": []}' % HUGE
+
+    assert isinstance(batch(body, asked=["a"]), Bad)
 
 
 def test_no_key_comes_through() -> None:

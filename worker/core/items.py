@@ -7,19 +7,18 @@ clip, and a fail_reason does not make a failure.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL, Fields, progress_of, reason_of, task_id_of, text_of, times_of, word_of
 from worker.core.lifecycle import TERMINAL, Observation, Seen, Status, Times, Unreadable
-from worker.core.raw_json import document, members, scalar
+from worker.core.mentions import mentioned
+from worker.core.oddities import odd, stranger
+from worker.core.raw_json import document, members
 from worker.core.words import status_of
 
 WORD_LENGTH = 64
-_SEARCH_LIMIT = 1024 * 1024  # bytes; about 0.3 s
-_STRING_OR_NUMBER = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[0-9]+', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,35 +50,12 @@ def read_rows(rows: Sequence[bytes], *, asked: Collection[str]) -> Rows:
                 observations[task_id] = seen
         else:
             unmatched.append(row)
-            what = "cannot be read" if task_id is None else "a row nobody asked for"
-            oddities.append(f"{what}: {excerpt(row)}")
+            oddities += odd(Unreadable(excerpt=excerpt(row))) if task_id is None else [stranger(row)]
     for row in unmatched:
         left = [one for one in asked if one not in observations]
         unread = Unreadable(excerpt=excerpt(row))
         observations |= dict.fromkeys(mentioned(row, asked=left), unread)
     return Rows(observations=observations, oddities=tuple(oddities))
-
-
-def mentioned(text: bytes, *, asked: Collection[str]) -> Collection[str]:
-    """Return those of `asked` that stand somewhere in JSON text that was not understood, in any spelling.
-
-    Absence would be a false conclusion for them. A text beyond 1 MiB is not searched: it may mention anyone.
-    """
-    if not asked or len(text) > _SEARCH_LIMIT:
-        return asked
-    found = {str(scalar(part)) for part in set(_STRING_OR_NUMBER.findall(text))}
-    return [one for one in asked if one in found]
-
-
-def odd(observation: Observation) -> tuple[str, ...]:
-    """Return what is worth a log line: a part that cannot be read, or a word nobody knows."""
-    match observation:
-        case Unreadable(excerpt=text):
-            return (f"cannot be read: {text}",)
-        case Seen(status=None, upstream_status=word):
-            return (f"unknown status word: {excerpt(word)!r}",)
-        case _:
-            return ()
 
 
 def _weight(observation: Observation | None) -> int:

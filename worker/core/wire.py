@@ -20,7 +20,7 @@ from types import MappingProxyType
 from worker.core.envelope import Envelope, complaint, open_envelope
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL
-from worker.core.items import Rows, mentioned, odd, read_rows
+from worker.core.items import Rows, read_rows
 from worker.core.lifecycle import (
     TERMINAL,
     Absent,
@@ -31,7 +31,9 @@ from worker.core.lifecycle import (
     Unanswered,
     Unreadable,
 )
-from worker.core.raw_json import elements, members
+from worker.core.mentions import mentioned
+from worker.core.oddities import odd
+from worker.core.raw_json import elements, members, trimmed
 from worker.core.single import read_one, says_unknown
 
 
@@ -160,10 +162,16 @@ def _open(
     trouble = _trouble(status_code, is_json=opened is not None)
     if opened is not None and trouble is None:
         return opened
-    kind = "" if opened else f" ({excerpt(content_type, length=40) or 'no content type'}, not JSON)"
+    kind = "" if opened else _kind(content_type, is_page=trouble is None and trimmed(body)[:1] == b"<")
     return _bad(
         trouble or Trouble.NOT_JSON, status_code=status_code, retry_after=retry_after, body=body, kind=kind
     )
+
+
+def _kind(content_type: str, *, is_page: bool) -> str:
+    """Say what came instead of JSON; a page with 2xx is what a gateway shows for every path it lacks."""
+    said = excerpt(content_type, length=40) or "no content type"
+    return f" ({said}, not JSON{': wrong base URL?' if is_page else ''})"
 
 
 def _trouble(status_code: int, *, is_json: bool) -> Trouble | None:
