@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL, Fields, progress_of, reason_of, task_id_of, text_of, times_of, word_of
 from worker.core.lifecycle import TERMINAL, Observation, Seen, Status, Times, Unreadable
-from worker.core.mentions import mentioned
+from worker.core.mentions import mentions
 from worker.core.oddities import odd, stranger
 from worker.core.raw_json import document, members
 from worker.core.words import status_of
@@ -51,10 +51,9 @@ def read_rows(rows: Sequence[bytes], *, asked: Collection[str]) -> Rows:
         else:
             unmatched.append(row)
             oddities += odd(Unreadable(excerpt=excerpt(row))) if task_id is None else [stranger(row)]
-    for row in unmatched:
-        left = [one for one in asked if one not in observations]
-        unread = Unreadable(excerpt=excerpt(row))
-        observations |= dict.fromkeys(mentioned(row, asked=left), unread)
+    left = [one for one in asked if one not in observations]
+    for one, row in mentions(unmatched, asked=left).items():
+        observations[one] = Unreadable(excerpt=excerpt(row))
     return Rows(observations=observations, oddities=tuple(oddities))
 
 

@@ -31,7 +31,7 @@ from worker.core.lifecycle import (
     Unanswered,
     Unreadable,
 )
-from worker.core.mentions import mentioned
+from worker.core.mentions import mentions
 from worker.core.oddities import odd
 from worker.core.raw_json import elements, members, trimmed
 from worker.core.single import read_one, says_unknown
@@ -206,7 +206,7 @@ def _weigh(read: Rows, *, opened: Envelope, asked: Sequence[str], missing: Obser
     if opened.success and missing == Absent():
         beside = b" ".join(text for name, text in opened.fields.items() if name != "data")
         unread = Unreadable(excerpt=excerpt(beside))
-        named = mentioned(beside, asked=[one for one in asked if one not in seen])
+        named = mentions([beside], asked=[one for one in asked if one not in seen])
         seen = {**dict.fromkeys(named, unread), **seen}
         oddities += odd(unread) if named else ()
     if not opened.success:
