@@ -15,10 +15,10 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import NoReturn
 
 from worker.core.items import WORD_LENGTH
 from worker.core.lifecycle import (
-    ABSENCES_TO_END,
     INITIAL,
     PENDING,
     TERMINAL,
@@ -68,9 +68,8 @@ YOUNG = Known(
     stuck_since_at=None,
     enqueued_at=NOW - timedelta(seconds=10),
 )
-ABOUT_TO_BE_LOST = replace(
-    YOUNG, absences=ABSENCES_TO_END - 1, enqueued_at=NOW - LIMITS.missing_grace - timedelta(seconds=1)
-)
+ABOUT_TO_BE_LOST = replace(YOUNG, absences=2, enqueued_at=NOW - LIMITS.missing_grace - timedelta(seconds=1))
+ABSENT_ONCE = replace(ABOUT_TO_BE_LOST, absences=1)
 LONGEST_LINE = 400  # characters of one log line about an answer
 
 
@@ -123,6 +122,9 @@ def check(answer: Answer) -> Reply:
     if isinstance(reply, Bad):
         _check_line(reply.message)
         return reply
+    if answer.status_code // 100 != 2:
+        assert (answer.fetch, answer.status_code) in {(Fetch.SINGLE, 400), (Fetch.SINGLE, 404)}
+        assert list(reply.observations.values()) == [Absent()]
     assert set(reply.observations) == set(answer.asked)
     assert len(reply.oddities) <= ODDITIES_KEPT
     for line in reply.oddities:
@@ -132,7 +134,8 @@ def check(answer: Answer) -> Reply:
         _check_storable(observation)
         assert not (isinstance(observation, Absent) and oracle.names(task_id)), f"{task_id} is there"
         for status in PENDING:
-            for known in (replace(YOUNG, status=status), replace(ABOUT_TO_BE_LOST, status=status)):
+            for held in (YOUNG, ABSENT_ONCE, ABOUT_TO_BE_LOST):
+                known = replace(held, status=status)
                 step = advance(known, observation, now=NOW, limits=LIMITS)
                 _check_step(step, known=known, observation=observation)
                 if isinstance(observation, Seen) and step.known.status in TERMINAL:
@@ -148,8 +151,10 @@ def _check_step(step: Step, *, known: Known, observation: Observation) -> None:
     assert after is known.status or after in TRANSITIONS[known.status]
     if after in TERMINAL and not isinstance(observation, Seen):
         assert isinstance(observation, Absent)
-        assert known.absences == ABSENCES_TO_END - 1
+        assert known.absences == 2
         assert step.known.fail_reason.startswith("worker: lost: ")
+    if not isinstance(observation, Absent):
+        assert step.known.absences <= known.absences
     if after not in TERMINAL:
         assert (step.data, step.times) == (None, Times())
 
@@ -171,7 +176,12 @@ def _check_data(step: Step, *, task_id: str, body: bytes) -> None:
         )
     )
     assert sent.endswith(b',"data":' + data.encode() + b"}")
-    json.loads(sent, parse_int=str)
+    json.loads(sent, parse_int=str, parse_constant=_refuse)
+
+
+def _refuse(name: str) -> NoReturn:
+    """NaN and Infinity are Python's, not JSON's."""
+    raise AssertionError(name)
 
 
 def _check_storable(observation: Observation) -> None:

@@ -21,18 +21,19 @@ def answer_of(question: tuple[Fetch, Action, str], *, body: bytes, status_code: 
     return Answer(fetch=fetch, action=action, status_code=status_code, asked=asked, body=body)
 
 
-@settings(max_examples=1000, deadline=None, database=None)
+@settings(max_examples=3000, deadline=None, database=None)
 @given(
     question=questions,
     sample=st.sampled_from(SAMPLES),
-    random=st.randoms(use_true_random=False),
-    status_code=st.sampled_from(STATUS_CODES),
+    seed=st.integers(min_value=0, max_value=2**32 - 1),
+    status_code=st.just(200) | st.just(200) | st.just(200) | st.sampled_from(STATUS_CODES),
 )
 def test_no_change_of_a_sample_makes_a_false_end(
-    question: tuple[Fetch, Action, str], sample: bytes, random: Random, status_code: int
+    question: tuple[Fetch, Action, str], sample: bytes, seed: int, status_code: int
 ) -> None:
     """Whatever becomes of a real answer on its way, no task ends by it unless it says so."""
-    check(answer_of(question, body=mutate(sample, random=random), status_code=status_code))
+    body = mutate(sample, random=Random(seed))  # noqa: S311 - a seed that hypothesis can give again
+    check(answer_of(question, body=body, status_code=status_code))
 
 
 @settings(max_examples=500, deadline=None, database=None)
