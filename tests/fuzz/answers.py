@@ -214,10 +214,10 @@ class Item:
     members: Mapping[str, object]
 
     def ids(self) -> set[str]:
-        """Return all ids that the object may mean; beside a task id, `id` is the number of a row."""
-        names = {"task_id", "taskId"} & set(self.members) or {"id"}
+        """Return the id that the object means, if any; beside a task id, `id` is the number of a row."""
+        names = [name for name in ("task_id", "taskId") if name in self.members] or ["id"]
         values = (self.members.get(name) for name in names)
-        return {str(value) for value in values if isinstance(value, str | int)}
+        return set([str(value) for value in values if isinstance(value, str | int) and value != ""][:1])
 
     def is_of(self, task_id: str) -> bool:
         """Whether the object is about this task, or about none in particular."""
