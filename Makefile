@@ -2,17 +2,19 @@
 #
 #   make demo     run the main job once, on this machine, with nothing configured
 #   make test     all tests with branch coverage
+#   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
 #   make format   let ruff rewrite what it can
 
 SHELL := /bin/sh
 BIN := .venv/bin
+SECONDS := 60
 STAMP := .venv/.installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check format
+.PHONY: help venv demo test fuzz check format
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -47,6 +49,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest --cov
+
+# What a run found interesting is kept for the next one. A broken promise ends it, with the input in .fuzz/crash-….
+fuzz: $(STAMP)
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
+	@mkdir -p .fuzz
+	$(BIN)/python -m tests.fuzz.fuzz_answers .fuzz/corpus -artifact_prefix=.fuzz/ -max_total_time=$(SECONDS) -max_len=8192 -timeout=10
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -167,7 +167,7 @@ def test_a_finished_task_and_its_outbox_row_are_written_together(bench: Bench) -
     data = '{"z": 1,  "a": "\\u0000\\ud83d"}'
     bench.client.replies = {"a": seen(Status.SUCCESS, data=data, progress=100)}
     counts = bench.poll()
-    assert counts == {"polled": 1, "transitions": 1, "finished": 1, "troubles": 0, "lost": 0}
+    assert counts == {"polled": 1, "transitions": 1, "finished": 1, "troubles": 0, "odd": 0, "lost": 0}
     task = bench.task("a")
     assert (task.status, task.upstream_status, task.progress, task.data) == ("SUCCESS", "success", 100, data)
     assert (task.poll_batch_id, task.upstream_started_at, task.upstream_finished_at) == (

@@ -32,6 +32,7 @@ from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, 
 from worker.db.session import Sessions
 from worker.db.suno_tasks import Watched
 from worker.health import record_reply
+from worker.oddities import Oddities
 from worker.outbox import write_steps
 from worker.stream import Claimed, Stream, Submit
 
@@ -64,6 +65,7 @@ class Counts:
     transitions: int = 0
     finished: int = 0
     troubles: int = 0
+    odd: int = 0  # parts of good answers that could not be understood, at most ten of each answer
     lost: int = 0
 
 
@@ -89,6 +91,7 @@ class Poller:
         self._client = client
         self._ring_deliver = ring_deliver
         self._rotation = 0
+        self._oddities = Oddities()
         self._counts = Counts()
         self._stop = threading.Event()
         slots = sum(gateway.concurrency for gateway in polled.values())
@@ -175,7 +178,7 @@ class Poller:
             if polled.last:
                 poll_batches.delete_empty(session, batch_id=batch.lease.batch_id)
         self._count(polled, steps)
-        _log(batch, polled, steps)
+        _log(batch, polled, steps, oddities=self._oddities)
         return owed
 
     def _decide(self, batch: ClaimedBatch, polled: Polled, *, now: datetime) -> list[tuple[Watched, Step]]:
@@ -204,18 +207,21 @@ class Poller:
     def _count(self, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:
         self._counts.polled += len(polled.task_ids)
         self._counts.troubles += isinstance(polled.reply, Bad)
+        self._counts.odd += len(polled.reply.oddities) if isinstance(polled.reply, Good) else 0
         self._counts.transitions += sum(step.transition is not None for _, step in steps)
         self._counts.finished += sum(step.known.status in TERMINAL for _, step in steps)
 
 
-def _log(batch: ClaimedBatch, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:
+def _log(
+    batch: ClaimedBatch, polled: Polled, steps: Sequence[tuple[Watched, Step]], *, oddities: Oddities
+) -> None:
     where = f"gateway={batch.lease.gateway} action={batch.lease.action} batch={batch.lease.batch_id}"
     if isinstance(polled.reply, Bad):
         logger.warning(
             "%s trouble=%s tasks stay as they are: %s", where, polled.reply.trouble, polled.reply.message
         )
         return
-    for oddity in polled.reply.oddities:
+    for oddity in oddities.untold(gateway=batch.lease.gateway, oddities=polled.reply.oddities):
         logger.warning("%s odd answer: %s", where, oddity)
     for watched, step in steps:
         if step.transition is not None:

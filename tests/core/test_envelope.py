@@ -39,7 +39,8 @@ def test_no_code_says_neither(code: object) -> None:
     ("body", "data"),
     [
         (b'{"code": 0, "data": {"a" : 1}}', b'{"a" : 1}'),
-        (b'{"code": 0}', b"null"),
+        (b'{"code": 0}', b""),
+        (b'{"code": 0, "data": null}', b"null"),
         (b'{"task_id": "a", "status": "x"}', b'{"task_id": "a", "status": "x"}'),
         (b'{"taskId": "a", "data": []}', b'{"taskId": "a", "data": []}'),
         (b'{"code": 0, "task_id": "a", "data": []}', b"[]"),

@@ -123,7 +123,8 @@ def test_the_first_byte_tells_json(status_code: int, content_type: str) -> None:
 )
 def test_a_page_with_200(body: bytes, message: str) -> None:
     """HTML, nothing, half an answer or another kind of text with 200: the gateway's trouble."""
-    expected = Bad(trouble=Trouble.NOT_JSON, message=f"HTTP 200 (text/html, not JSON): {message}")
+    hint = ": wrong base URL?" if body.startswith(b"<") else ""
+    expected = Bad(trouble=Trouble.NOT_JSON, message=f"HTTP 200 (text/html, not JSON{hint}): {message}")
 
     assert batch(body, asked=["a"], content_type="text/html") == expected
 
@@ -275,6 +276,90 @@ def test_without_a_code_silence_is_no_answer(body: object) -> None:
     assert reply.trouble is Trouble.ENVELOPE
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "success", "result": [row("a", "SUCCESS")]},
+        {"code": 200, "message": "success"},
+        {"code": "success", "tasks": {"a": {"status": "SUCCESS"}}},
+    ],
+    ids=["rows under another name", "no rows at all", "rows by id"],
+)
+def test_success_without_data_is_no_answer(body: object) -> None:
+    """Only `data` that is null or empty says that nothing was found; where it is missing, nothing is said."""
+    for reply in (batch(body, asked=["a"]), single(json.dumps(body).encode())):
+        assert isinstance(reply, Bad)
+        assert reply.trouble is Trouble.ENVELOPE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "success", "data": None, "result": [row("a", "SUCCESS")]},
+        {"code": "success", "data": [{"id": 7, "task": row("a", "SUCCESS")}]},
+        {"code": "success", "data": [{"id": 7, "status": "ok", "task": row("a", "SUCCESS")}]},
+        {"code": "success", "data": [{"id": 7, "task": {"no": 4711, "path": "a\\/b", "of": "a"}}]},
+        {"code": "success", "data": [row("b", "SUCCESS", data={"id": "a"})]},
+        {"code": "success", "data": [[row("a", "SUCCESS")]]},
+        {"code": "success", "data": [{"x": "y" * 1_100_000}]},
+    ],
+    ids=[
+        "beside the data",
+        "inside a stranger",
+        "inside a stranger with a word",
+        "deep",
+        "the upstream's",
+        "list",
+        "long",
+    ],
+)
+def test_what_an_answer_mentions_is_not_absent(body: object) -> None:
+    """An id that stands anywhere but in a row of its own was not understood; that is no absence."""
+    reply = batch(body, asked=["a"])
+
+    assert statuses(reply) == {"a": Unreadable}
+    assert isinstance(reply, Good)
+    assert reply.oddities
+
+
+@pytest.mark.parametrize(("asked", "spelled"), [("4711", b"4711"), ("a/b", b'"a\\/b"'), ("ä", b'"\\u00e4"')])
+def test_a_mention_is_read_as_json(asked: str, spelled: bytes) -> None:
+    """Numbers, escaped slashes and escaped letters are mentions too."""
+    body = b'{"code": "success", "data": [{"task": {"id": ' + spelled + b"}}]}"
+
+    assert statuses(batch(body, asked=[asked, "b"])) == {asked: Unreadable, "b": Absent}
+
+
+def test_a_mention_inside_another_task_is_no_mention() -> None:
+    """A song that continues another one names it; the other one is absent all the same."""
+    rows = [row("b", "RUNNING", data=[{"continue": "a"}]), row("stranger", "SUCCESS")]
+
+    assert statuses(batch({"code": "success", "data": rows}, asked=["a", "b"])) == {
+        "a": Absent,
+        "b": Status.IN_PROGRESS,
+    }
+
+
+@pytest.mark.parametrize("code", ["success", 200, 500])
+def test_an_item_that_is_its_own_envelope(code: object) -> None:
+    """A code beside the task id and the status word leaves the item an item."""
+    body = {"code": code, "message": "success", "task_id": "a", "status": "failed", "clips": {}}
+
+    for reply in (batch(body, asked=["a"]), single(json.dumps(body).encode())):
+        assert isinstance(reply, Good)
+        failed = reply.observations["a"]
+        assert isinstance(failed, Seen)
+        assert (failed.status, failed.fail_reason) == (Status.FAILURE, "")
+        assert failed.data == json.dumps(body)
+
+
+def test_an_envelope_with_an_id_of_its_own() -> None:
+    """A request's id and word beside rows do not hide the rows."""
+    body = {"code": 200, "task_id": "request-1", "status": "ok", "data": [row("a", "SUCCESS")]}
+
+    assert statuses(batch(body, asked=["a"])) == {"a": Status.SUCCESS}
+
+
 def test_one_task_object_for_a_batch() -> None:
     """A gateway that answers a batch with one object answers it."""
     assert statuses(batch({"code": 200, "data": row("a", "completed")}, asked=["a", "b"])) == {
@@ -303,6 +388,40 @@ def test_camel_case_and_milliseconds() -> None:
     )
 
 
+HUGE = b"9" * 4000  # more digits make no number at all
+
+
+@pytest.mark.parametrize(
+    "number", [HUGE, b"-" + HUGE, b"1e999", b"-1e999", b"1e-999", b"99999999999999999999999"]
+)
+def test_huge_numbers(number: bytes) -> None:
+    """A number that no database takes counts as missing, wherever it stands; the word beside it counts."""
+    names = (b"progress", b"submit_time", b"startTime", b"finish_time", b"fail_reason", b"error", b"quota")
+    fields = b", ".join(b'"%s": %s' % (name, number) for name in names)
+    rows = b'{"task_id": "a", "status": "FAILURE", %s}, {"task_id": %s, "status": "SUCCESS"}' % (
+        fields,
+        number,
+    )
+    strange = b'{"task_id": "b", "status": %s}' % number
+
+    reply = batch(b'{"code": "success", "data": [%s, %s]}' % (rows, strange), asked=["a", "b"])
+
+    assert isinstance(reply, Good)
+    failed, odd = reply.observations["a"], reply.observations["b"]
+    assert isinstance(failed, Seen)
+    assert (failed.status, failed.fail_reason, failed.times) == (Status.FAILURE, "", Times())
+    assert failed.progress in {None, 0}
+    assert isinstance(odd, Seen)
+    assert odd.status is None
+
+
+def test_a_code_that_is_a_huge_number() -> None:
+    """It is no success and no crash."""
+    body = b'{"code": %s, "data": []}' % HUGE
+
+    assert isinstance(batch(body, asked=["a"]), Bad)
+
+
 def test_no_key_comes_through() -> None:
     """Keys in errors, in pages and in odd rows are masked."""
     body = {"code": "failure", "message": "[sk-abc***xyz] used up"}
@@ -326,6 +445,14 @@ def test_no_key_comes_through() -> None:
 def test_a_single_fetch_of_an_unknown_id(body: bytes, status_code: int, observation: Observation) -> None:
     """Absence of one id is a good answer, with whatever status it is said."""
     assert single(body, status_code=status_code) == Good(observations={"a": observation})
+
+
+def test_an_end_counts_beside_a_code_that_denies_it() -> None:
+    """`task_not_exist` is an absence only where the answer shows no task."""
+    body = b'{"code": "task_not_exist", "data": {"task_id": "a", "status": "%s"}}'
+
+    assert statuses(single(body % b"SUCCESS")) == {"a": Status.SUCCESS}
+    assert isinstance(single(body % b"WARPED"), Bad)
 
 
 @pytest.mark.parametrize(

@@ -58,3 +58,17 @@ def test_spelling_does_not_matter(word: str, status: Status) -> None:
 def test_any_other_word_is_no_conclusion(word: str) -> None:
     """A word that is not listed means nothing: neither success nor failure."""
     assert status_of(word) is None
+
+
+@pytest.mark.parametrize(("status", "words"), WORDS.items(), ids=str)
+def test_every_word_in_every_spelling(status: Status, words: str) -> None:
+    """Upper, lower and mixed case, with `_`, `-` or a space, and with blanks around: all the same."""
+    for word in words.split():
+        for case in (word, word.lower(), word.title(), word.swapcase()):
+            for joint in "_- ":
+                assert status_of(f" {case.replace('_', joint)}\t") is status
+
+
+def test_letters_that_only_look_alike_are_other_words() -> None:
+    """A long s becomes an S in upper case, but no gateway means SUCCESS by it."""
+    assert status_of("\N{LATIN SMALL LETTER LONG S}ucce\N{LATIN SMALL LETTER LONG S}s") is None

@@ -1,7 +1,8 @@
 """The envelope around a gateway's answer: `{"code": …, "message": …, "data": …}`, or none at all.
 
 The code that means success differs by gateway: "success" (the family), 200 (GoAmz), 1 and 0. An answer
-without any code says neither: what it shows of a task counts, what it does not show proves nothing.
+without any code says neither: what it shows of a task counts, what it does not show proves nothing. Nor does
+an answer without `data` say that nothing was found; only null and `[]` do.
 """
 
 from __future__ import annotations
@@ -10,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.core.excerpts import excerpt
-from worker.core.fields import NULL, text_of
+from worker.core.fields import EMPTY_MESSAGES, NULL, text_of
 from worker.core.raw_json import elements, members, scalar, trimmed
 
 _SUCCESS_CODES = frozenset({"success", "succeed", "ok", "200", "1", "0", "true"})
-_EMPTY_MESSAGES = frozenset({"", "success", "succeed", "ok"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Envelope:
     """One answer, opened."""
 
     success: bool | None  # None when it carries no code
-    data: bytes  # the text of `data`; of the whole answer where there is no envelope
+    data: bytes  # the text of `data`, b"" without one; of the whole answer where there is no envelope
     fields: Mapping[str, bytes]
 
     @property
@@ -30,7 +30,7 @@ class Envelope:
         """What the envelope says went wrong; "" when it says nothing."""
         names = ("error", "error_message", "message", "description", "detail")
         texts = (text_of(self.fields.get(name, NULL)) for name in names)
-        return next((text for text in texts if text.lower() not in _EMPTY_MESSAGES), "")
+        return next((text for text in texts if text.lower() not in EMPTY_MESSAGES), "")
 
     @property
     def code(self) -> str:
@@ -47,11 +47,23 @@ def open_envelope(body: bytes) -> Envelope | None:
     fields = members(text)
     if fields is None:
         return None
-    bare = "code" not in fields and ("task_id" in fields or "taskId" in fields)
-    opened = Envelope(success=None, data=text if bare else fields.get("data", NULL), fields=fields)
+    opened = Envelope(success=None, data=text if _is_item(fields) else fields.get("data", b""), fields=fields)
     if opened.code == "":
         return opened
     return Envelope(success=opened.code.lower() in _SUCCESS_CODES, data=opened.data, fields=fields)
+
+
+def _is_item(fields: Mapping[str, bytes]) -> bool:
+    """Return whether the answer is the item itself: it names a task, and holds no items that do.
+
+    A code stands in an item only beside a status word.
+    """
+    if "task_id" not in fields and "taskId" not in fields:
+        return False
+    data = fields.get("data", NULL)
+    return "code" not in fields or (
+        "status" in fields and b'"task_id"' not in data and b'"taskId"' not in data
+    )
 
 
 def complaint(body: bytes) -> str:

@@ -15,6 +15,7 @@ from worker.core.raw_json import members, scalar
 
 REASON_LENGTH = 4096
 NULL = b"null"
+EMPTY_MESSAGES = frozenset({"", "success", "succeed", "ok"})  # what stands where nothing went wrong
 _MILLISECONDS_FROM = 1e11  # as seconds the year 5138, as milliseconds March 1973
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
@@ -49,7 +50,8 @@ def reason_of(fields: Fields, *, status: Status | None) -> str:
     names: tuple[str, ...] = ("fail_reason", "failReason")
     if status is Status.FAILURE:
         names += ("error", "error_message", "errorMessage", "message")
-    return next((reason for name in names if (reason := text_of(fields.get(name, NULL)))), "")
+    reasons = (text_of(fields.get(name, NULL)) for name in names)
+    return next((reason for reason in reasons if reason.lower() not in EMPTY_MESSAGES), "")
 
 
 def times_of(fields: Fields) -> Times:

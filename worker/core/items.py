@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL, Fields, progress_of, reason_of, task_id_of, text_of, times_of, word_of
 from worker.core.lifecycle import TERMINAL, Observation, Seen, Status, Times, Unreadable
+from worker.core.mentions import mentions
+from worker.core.oddities import odd, stranger
 from worker.core.raw_json import document, members
 from worker.core.words import status_of
 
@@ -30,37 +32,29 @@ class Rows:
 def read_rows(rows: Sequence[bytes], *, asked: Collection[str]) -> Rows:
     """Read each row by itself and match it by its id, never by its position; strangers are left out.
 
-    Of several rows with one id a success counts first, then a failure, then the last that can be read: no
-    index of the gateways makes the id unique, and no order is promised.
+    An id without a row that stands inside of one nobody asked for is `Unreadable`: it may be the gateway's
+    other name for the same task, and is no absence. Of several rows with one id a success counts first, then
+    a failure, then the last that can be read: no index of the gateways makes the id unique, and no order is
+    promised.
     """
     observations: dict[str, Observation] = {}
     oddities: list[str] = []
+    unmatched: list[bytes] = []
     for row in rows:
         fields = members(row) or {}
         task_id = task_id_of(fields)
-        if task_id is not None and task_id not in asked:
-            oddities.append(f"a row nobody asked for: {excerpt(row)}")
-            continue
-        if task_id is None:
-            seen: Seen | Unreadable = Unreadable(excerpt=excerpt(row))
-            named = [one for one in asked if f'"{one}"'.encode() in row]
-        else:
+        if task_id is not None and task_id in asked:
             seen = observe(fields, text=row)
-            named = [task_id]
-        oddities += odd(seen)
-        observations.update({one: seen for one in named if _weight(seen) >= _weight(observations.get(one))})
+            oddities += odd(seen)
+            if _weight(seen) >= _weight(observations.get(task_id)):
+                observations[task_id] = seen
+        else:
+            unmatched.append(row)
+            oddities += odd(Unreadable(excerpt=excerpt(row))) if task_id is None else [stranger(row)]
+    left = [one for one in asked if one not in observations]
+    for one, row in mentions(unmatched, asked=left).items():
+        observations[one] = Unreadable(excerpt=excerpt(row))
     return Rows(observations=observations, oddities=tuple(oddities))
-
-
-def odd(observation: Observation) -> tuple[str, ...]:
-    """Return what is worth a log line: a part that cannot be read, or a word nobody knows."""
-    match observation:
-        case Unreadable(excerpt=text):
-            return (f"cannot be read: {text}",)
-        case Seen(status=None, upstream_status=word):
-            return (f"unknown status word: {excerpt(word)!r}",)
-        case _:
-            return ()
 
 
 def _weight(observation: Observation | None) -> int:

@@ -15,8 +15,9 @@ from __future__ import annotations
 from worker.core.envelope import Envelope, open_envelope
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL, task_id_of
-from worker.core.items import Rows, observe, observe_clips, odd, read_rows
+from worker.core.items import Rows, observe, observe_clips, read_rows
 from worker.core.lifecycle import Action, Seen, Unreadable
+from worker.core.oddities import odd
 from worker.core.raw_json import elements, members
 
 _URL_WORDS = ("url", "route", "endpoint", '"path"', "cannot get")

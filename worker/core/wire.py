@@ -21,8 +21,19 @@ from worker.core.envelope import Envelope, complaint, open_envelope
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL
 from worker.core.items import Rows, read_rows
-from worker.core.lifecycle import TERMINAL, Absent, Action, Observation, Seen, Status, Unanswered
-from worker.core.raw_json import elements, members
+from worker.core.lifecycle import (
+    TERMINAL,
+    Absent,
+    Action,
+    Observation,
+    Seen,
+    Status,
+    Unanswered,
+    Unreadable,
+)
+from worker.core.mentions import mentions
+from worker.core.oddities import odd
+from worker.core.raw_json import elements, members, trimmed
 from worker.core.single import read_one, says_unknown
 
 
@@ -130,10 +141,11 @@ def read_single(
             if says_unknown(status_code=status_code, body=body)
             else opened
         )
-    if opened.code.lower() == "task_not_exist":
-        return Good(observations={asked: Absent()})
     read = read_one(opened, asked=asked, action=action)
     reply = None if read is None else _weigh(read, opened=opened, asked=[asked], missing=Absent())
+    shown = read is not None and read.observations
+    if reply is None and not shown and opened.code.lower() == "task_not_exist":
+        return Good(observations={asked: Absent()})
     return reply or _bad(Trouble.ENVELOPE, status_code=status_code, retry_after=retry_after, body=body)
 
 
@@ -150,10 +162,16 @@ def _open(
     trouble = _trouble(status_code, is_json=opened is not None)
     if opened is not None and trouble is None:
         return opened
-    kind = "" if opened else f" ({excerpt(content_type, length=40) or 'no content type'}, not JSON)"
+    kind = "" if opened else _kind(content_type, is_page=trouble is None and trimmed(body)[:1] == b"<")
     return _bad(
         trouble or Trouble.NOT_JSON, status_code=status_code, retry_after=retry_after, body=body, kind=kind
     )
+
+
+def _kind(content_type: str, *, is_page: bool) -> str:
+    """Say what came instead of JSON; a page with 2xx is what a gateway shows for every path it lacks."""
+    said = excerpt(content_type, length=40) or "no content type"
+    return f" ({said}, not JSON{': wrong base URL?' if is_page else ''})"
 
 
 def _trouble(status_code: int, *, is_json: bool) -> Trouble | None:
@@ -184,7 +202,13 @@ def _rows(data: bytes) -> list[bytes] | None:
 
 def _weigh(read: Rows, *, opened: Envelope, asked: Sequence[str], missing: Observation) -> Good | None:
     """Return what the envelope lets the rows count for, or None when nothing is left: no good answer."""
-    seen = read.observations
+    seen, oddities = read.observations, read.oddities
+    if opened.success and missing == Absent():
+        beside = b" ".join(text for name, text in opened.fields.items() if name != "data")
+        unread = Unreadable(excerpt=excerpt(beside))
+        named = mentions([beside], asked=[one for one in asked if one not in seen])
+        seen = {**dict.fromkeys(named, unread), **seen}
+        oddities += odd(unread) if named else ()
     if not opened.success:
         missing = Unanswered()
         counts = TERMINAL if opened.success is False else {*Status, None}
@@ -192,5 +216,5 @@ def _weigh(read: Rows, *, opened: Envelope, asked: Sequence[str], missing: Obser
         if not seen:
             return None
     return Good(
-        observations={one: seen.get(one, missing) for one in asked}, oddities=read.oddities[:ODDITIES_KEPT]
+        observations={one: seen.get(one, missing) for one in asked}, oddities=oddities[:ODDITIES_KEPT]
     )

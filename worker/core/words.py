@@ -52,8 +52,11 @@ _STATUS_BY_WORD = {word: status for status, words in STATUS_WORDS.items() for wo
 def status_of(word: str) -> Status | None:
     """Return the status that a gateway's word means, or None.
 
-    Case does not matter, `-` and space count as `_`, and anything that ends in `_FAILED` is a failure.
+    Case does not matter, `-` and space count as `_`, and anything that ends in `_FAILED` is a failure. Other
+    letters that upper case turns into these (a long s) make another word.
     """
+    if not word.isascii():
+        return None
     normal = word.strip().upper().replace("-", "_").replace(" ", "_")
     if normal.endswith("_FAILED"):
         return Status.FAILURE
