@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from tests.sandbox.moment import Clock
 from worker.clients.gateway import GatewayClient, GatewayTarget
 from worker.core.lifecycle import Absent, Action, Seen, Status, Unanswered, Unreadable
 from worker.core.wire import Bad, Fetch, Good, Reply, Trouble
+from worker.sandbox.fault_keys import KEYS
 from worker.sandbox.faults import FaultKind
 from worker.sandbox.gateway import SandboxGateway
 from worker.sandbox.hosting import serving
@@ -311,10 +313,34 @@ def test_an_example_does_what_it_says(name: str) -> None:
 
 def test_no_example_is_left_out() -> None:
     """Each example is played, starts with a comment and has a title; together they show every kind."""
-    paths = sorted(EXAMPLES.iterdir())
+    paths = sorted(EXAMPLES.glob("*.toml"))
     scenarios = [read_scenario(path) for path in paths]
 
     assert [path.name for path in paths] == sorted(CHECKS)
     assert all(path.read_text(encoding="utf-8").startswith("# ") for path in paths)
     assert all(scenario.title for scenario in scenarios)
     assert {fault.kind for scenario in scenarios for fault in scenario.faults} == set(FaultKind)
+
+
+def rows(head: str) -> dict[str, list[str]]:
+    """Return the lines of the table that begins with `head` in the examples' README, by the first cell."""
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    (found,) = re.findall(rf"^\| {head} \|.*\n\|[- |]+\|\n((?:\|.*\n)+)", text, re.MULTILINE)
+    lines = [[cell.strip() for cell in line.strip("|").split(" |")] for line in found.splitlines()]
+    return {cells[0]: cells[1:] for cells in lines}
+
+
+def test_every_kind_and_key_is_explained(tmp_path: Path) -> None:
+    """The README beside the examples has every kind, every key, and a scenario that is one."""
+    own = {kind: [key for key, one in KEYS.items() if kind in one.kinds] for kind in FaultKind}
+    kinds = {name.strip("`"): re.findall(r"`(\w+)`", cells[1]) for name, cells in rows("kind").items()}
+    common = re.findall(r"`(\w+)`", " ".join(rows("key")))
+    path = tmp_path / "readme.toml"
+    (text,) = re.findall(
+        r"```toml\n(.*?)```", (EXAMPLES / "README.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    path.write_text(text, encoding="utf-8")
+
+    assert kinds == own
+    assert common == [key for key, one in KEYS.items() if not one.kinds]
+    assert [fault.kind for fault in read_scenario(path).faults] == ["status", "missing"]

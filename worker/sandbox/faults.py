@@ -72,7 +72,7 @@ HeaderText = Annotated[str, Meta(max_length=2048, pattern=r"^[ -~]*\Z")]
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One fault. Whom it strikes and when are its to choose with every kind; README lists the rest."""
+    """One fault. Every kind has the keys for whom and when; `fault_keys.KEYS` says which has which others."""
 
     kind: FaultKind
 
