@@ -30,8 +30,6 @@ from worker.db.session import make_engine
 FEWEST_POLLS = 100_000  # one measurement; fewer would be lost in the noise
 DESIGNS = {"batches": "poll batches", "rows": "a claim per task"}
 TABLES = {"batches": ("poll_batches", "suno_tasks"), "rows": ("plain_tasks",)}
-# Sweeps follow each other at once, not every 10 s, so autovacuum looks more often than every minute, too.
-VACUUM = ("ALTER SYSTEM SET autovacuum_naptime = '3s'", "SELECT pg_reload_conf()")
 PATIENCE_S = 60.0  # for the plain design with a transaction open: it needs many minutes for 50 sweeps
 
 COUNTERS = "SELECT n_tup_upd, seq_scan FROM pg_stat_user_tables WHERE relname = :name"
@@ -126,6 +124,15 @@ def bloat(server: PostgresServer, *, pending: int, sweeps: int) -> None:
             name = f"{design}, {'a transaction open' if held else 'nothing else open'}"
             name += "" if done == sweeps else f" (**{done} sweeps** in {PATIENCE_S:.0f} s)"
             _print_sizes(name, before=before, after=after, claims=(first, last))
+
+
+def vacuum_often(server: PostgresServer) -> None:
+    """Let autovacuum look every 3 s instead of 60: sweeps follow each other at once, not every 10 s."""
+    engine = make_engine(server.url())
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("ALTER SYSTEM SET autovacuum_naptime = '3s'"))
+        connection.execute(text("SELECT pg_reload_conf()"))
+    engine.dispose()
 
 
 def sweep_on(what: str, *, database: str, pending: int, sweeps: int) -> tuple[int, float, float]:
@@ -225,11 +232,6 @@ def main() -> None:
     print(f"{platform.machine()}, Python {platform.python_version()}, {chosen.rounds} rounds")
     if chosen.only != "sqlite":
         with serve_postgres() as server:
-            engine = make_engine(server.url())
-            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-                for statement in VACUUM:
-                    connection.execute(text(statement))
-            engine.dispose()
             if chosen.only != "bloat":
                 costs(server, sizes=sizes, rounds=chosen.rounds)
             if chosen.only != "costs":
