@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
@@ -26,6 +31,7 @@ class Scene:
     """A worker as it is started by anyone, and another service that writes to its broker."""
 
     worker: Program
+    broker_url: str
     broker: redis.Redis
     sender: Celery
     sessions: Sessions
@@ -69,7 +75,9 @@ def started(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         worker.wait_for(" ready.")
         sender = stack.enter_context(closing(Celery(broker=server.url, backend=backend)))
         broker = stack.enter_context(dead_letters.connect(server.url))
-        yield Scene(worker=worker, broker=broker, sender=sender, sessions=make_sessions(engine))
+        yield Scene(
+            worker=worker, broker_url=server.url, broker=broker, sender=sender, sessions=make_sessions(engine)
+        )
 
 
 @pytest.fixture
@@ -132,6 +140,32 @@ def test_the_sender_of_an_unknown_task_is_told(scene: Scene) -> None:
     assert "Traceback" not in scene.worker.output.text
 
 
+def test_an_unknown_task_while_the_results_are_away(
+    tmp_path: Path, migrated_file: Path, broker_url: str
+) -> None:
+    """Nobody can be told then: one line says so, and the worker goes on over the same connection."""
+    settings = {
+        **NO_GATEWAY,
+        "WORKER_DATABASE_URL": f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'worker.db')}",
+        "WORKER_BROKER_URL": broker_url,
+        "WORKER_RESULT_BACKEND": "redis://:of-the-results@127.0.0.1:9/0",  # nothing listens there
+    }
+    with (
+        running("worker", settings=settings, folder=tmp_path) as worker,
+        closing(Celery(broker=broker_url)) as sender,
+    ):
+        worker.wait_for(" ready.")
+        sender.send_task("suno.enqueu", queue="enqueue", task_id="a-message")
+        worker.wait_for("dead letter")
+        sender.send_task("suno.enqueue", kwargs={"task_id": "good", "action": "MUSIC"}, queue="enqueue")
+        said = worker.wait_for("task_id='good' is under watch")
+
+    assert "the sender of 'suno.enqueu' [a-message] is not told, results cannot be kept: " in said
+    assert "Connection to broker lost" not in said
+    assert "Traceback" not in said
+    assert "of-the-results" not in said
+
+
 def test_a_requeued_message_is_judged_again(scene: Scene) -> None:
     """A dead letter that is put back unchanged comes back as a new one, and still stops nobody."""
     scene.broker.lpush("enqueue", b"hello")
@@ -151,6 +185,26 @@ def test_remote_control_passes_the_guard(scene: Scene) -> None:
     answers = scene.sender.control.ping(timeout=PATIENCE_S, limit=1) or []
 
     assert [list(answer.values()) for answer in answers] == [[{"ok": "pong"}]]
+
+
+def test_the_workers_statistics_are_told(scene: Scene) -> None:
+    """`celery -A worker inspect stats` is answered in JSON, and the answer holds no password."""
+    whom = [f"--destination=celery@{socket.gethostname()}", f"--timeout={PATIENCE_S}"]
+    asked = subprocess.run(
+        [sys.executable, "-m", "celery", "-A", "worker", "inspect", *whom, "--json", "stats"],
+        env={**os.environ, "WORKER_BROKER_URL": scene.broker_url},
+        capture_output=True,
+        text=True,
+        timeout=2 * PATIENCE_S,
+        check=False,
+    )
+
+    assert asked.returncode == 0, asked.stderr
+    (stats,) = json.loads(asked.stdout).values()
+    assert stats["pool"]["max-concurrency"] == 16
+    assert stats["broker"]["transport_options"]["guarded_queues"] == ["deliver", "enqueue", "poll"]
+    assert str(urlsplit(scene.broker_url).password) not in asked.stdout
+    assert "Traceback" not in scene.worker.output.text
 
 
 def json_or_bytes(item: bytes) -> object:

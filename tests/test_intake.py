@@ -8,11 +8,13 @@ from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select, text
+from sqlalchemy.exc import OperationalError
 
 from tests.factory import add_gateway
 from worker.core.addresses import Allow
 from worker.db import gateways
 from worker.db.models import Delivery, PollBatch, Rejection, SunoTask, Transition
+from worker.db.persist import is_passing
 from worker.db.session import Sessions, make_engine, make_sessions
 from worker.intake import Enqueued, put_under_watch, reject
 from worker.request import Policy, Refused, Request, parse_request
@@ -111,6 +113,22 @@ def test_the_same_id_twice_in_one_call_is_created_once(sessions: Sessions) -> No
     assert counts(sessions)["suno_tasks"] == 1
 
 
+def test_of_two_that_contradict_each_other_the_first_counts(sessions: Sessions) -> None:
+    """Also when the second one's action comes first in the alphabet."""
+    first, second = put(
+        sessions,
+        Request(task_id="t", action="MUSIC"),
+        Request(task_id="t", action="LYRICS", notify_hook=HOOK),
+    )
+    assert isinstance(first, Enqueued)
+    assert (
+        str(second)
+        == "action: 't' is already watched at gateway 'hub' with action MUSIC; nothing was changed"
+    )
+    with sessions() as session:
+        assert session.scalars(select(SunoTask.action)).one() == "MUSIC"
+
+
 def test_one_bad_request_does_not_keep_the_others_out(sessions: Sessions) -> None:
     """Refusals are answers in their place, not errors of the whole call."""
     outcomes = put(sessions, Request(task_id="", action="MUSIC"), Request(task_id="t", action="MUSIC"))
@@ -206,6 +224,7 @@ def test_arguments_from_outside_are_named_when_wrong(arguments: dict[str, object
         (Request(task_id="a\0", action="MUSIC"), "task_id: 'a\\x00' holds a character"),
         (Request(task_id="\ud800", action="MUSIC"), "task_id: '\\ud800' holds a character"),
         (Request(task_id="t", action="VIDEO"), "action: 'VIDEO' is unknown; use MUSIC or LYRICS"),
+        (Request(task_id="t", action="mus\u0131c"), "action: 'mus\\u0131c' is unknown; use MUSIC or LYRICS"),
         (Request(task_id="t", action=""), "action: '' is unknown; use MUSIC or LYRICS"),
         (
             Request(task_id="t", action="MUSIC", gateway="nope"),
@@ -237,6 +256,7 @@ def test_a_bad_value_is_refused_by_its_field(sessions: Sessions, request_: Reque
         ({"only": 100}, None, "only"),
         ({"default": 100, "other": 100}, None, "default"),
         ({"default": 100, "other": 100}, "other", "other"),
+        ({"default": 100, "other": 100}, "OTHER", "other"),
         ({"a": 100, "b": 100}, None, "gateway: missing, and several are configured; name one of a, b"),
         ({}, None, "gateway: no gateway is configured; set WORKER_GATEWAYS__<NAME>__BASE_URL and …__API_KEY"),
     ],
@@ -290,4 +310,29 @@ def test_an_open_enqueue_holds_nobody_up(postgresql_url: str) -> None:
         assert gateways.lock(other, name="hub") is not None
         (outcome,) = put_under_watch(other, requests=[Request(task_id="b", action="MUSIC")], policy=POLICY)
         assert isinstance(outcome, Enqueued)
+    engine.dispose()
+
+
+def test_a_row_that_a_stranger_holds_is_not_waited_for_without_end(postgresql_url: str) -> None:
+    """Another service has not yet committed the same id: after 10 s the wait ends as passing trouble."""
+    engine = make_engine(postgresql_url)
+    with engine.connect() as connection:
+        shown = {
+            name: connection.execute(text(f"SHOW {name}")).scalar_one()
+            for name in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout")
+        }
+    assert shown == {
+        "lock_timeout": "10s",
+        "statement_timeout": "1min",
+        "idle_in_transaction_session_timeout": "1min",
+    }
+    sessions = make_sessions(engine)
+    put(sessions, Request(task_id="before", action="MUSIC"))
+    with sessions.begin() as stranger:
+        put_under_watch(stranger, requests=[Request(task_id="a", action="MUSIC")], policy=POLICY)
+        with sessions() as session:
+            session.execute(text("SET LOCAL lock_timeout = '50ms'"))
+            with pytest.raises(OperationalError) as caught:
+                put_under_watch(session, requests=[Request(task_id="a", action="MUSIC")], policy=POLICY)
+    assert is_passing(caught.value)
     engine.dispose()

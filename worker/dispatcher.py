@@ -16,8 +16,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy.exc import DBAPIError
-
 from worker.attempts import enter, log_attempt
 from worker.clients.endpoint import Post
 from worker.clients.exchange import Exchange
@@ -34,7 +32,7 @@ from worker.core.webhook import (
 from worker.db import deliveries
 from worker.db.clock import read_now
 from worker.db.deliveries import Held, Lease
-from worker.db.persist import describe, is_passing, persist
+from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, persist
 from worker.db.session import Sessions
 from worker.health import log_breakers, record_outcomes
 from worker.stream import Claimed, Stream, Submit
@@ -87,10 +85,12 @@ class Dispatcher:
         self._origin_concurrency = origin_concurrency
         self._client = client
         self._counts = Counts()
+        self._stop = threading.Event()
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
 
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Deliver what is due; return counts, or `{"joined": True}` when this process delivers already."""
+        self._stop = stop
         if not self._stream.run(stop=stop, ring_successor=ring_successor):
             return {"joined": True}
         counts, self._counts = self._counts, Counts()
@@ -102,7 +102,7 @@ class Dispatcher:
         try:
             with self._sessions.begin() as session:
                 return claim_deliveries(session, free=free, terms=terms)
-        except DBAPIError as error:
+        except DATABASE_TROUBLE as error:
             if not is_passing(error):
                 raise
             logger.warning("the database is away; nothing was claimed: %s", describe(error))
@@ -123,13 +123,18 @@ class Dispatcher:
 
     def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:
         """Judge the outcomes and write them in one transaction, with their attempt rows."""
+        patience = Patience.of(LEASE_MARGIN, stop=self._stop)
         try:
             verdicts = persist(
                 lambda: self._record_group(finished),
-                within=LEASE_MARGIN,
+                patience=patience,
                 what=f"the record of {len(finished)} attempts",
             )
-        except DBAPIError as error:
+        except DATABASE_TROUBLE as error:
+            if not is_passing(error) and len(finished) > 1:
+                for one in finished:  # what cannot be stored keeps only itself out
+                    self.record([one])
+                return
             # The leases end by themselves and the results are sent again under the same ids.
             logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
                 "%d attempts were not recorded: %s", len(finished), describe(error)

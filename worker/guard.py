@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -51,7 +51,8 @@ class GuardedConsumer(Consumer):
         connection = self.app.connection_for_read(heartbeat=heartbeat)
         if connection.get_transport_cls() is kombu_redis.Transport:
             connection.transport_cls = GUARDED_REDIS
-            queues = frozenset(self.app.amqp.queues)
+            # A list, because `inspect stats`, and so Flower's page of the worker, tells them in JSON.
+            queues = sorted(self.app.amqp.queues)
             connection.transport_options = {**(connection.transport_options or {}), "guarded_queues": queues}
         return self.ensure_connected(connection)
 
@@ -70,11 +71,16 @@ class GuardedConsumer(Consumer):
             _move_aside(
                 client,
                 queue=message.delivery_info["routing_key"],
-                reason=f"there is no task {name!a} here",
+                reason=f"there is no task {name!a} here; other services send suno.enqueue",
                 item=dumps(message.serializable()).encode(),
             )
         message.reject_log_error(logger, self.connection_errors)
-        self.app.backend.mark_as_failure(task_id, NotRegistered(name))
+        try:
+            self.app.backend.mark_as_failure(task_id, NotRegistered(name))
+        except Exception as error:  # noqa: BLE001  # Celery would take any for a lost broker and connect anew
+            logger.warning(
+                "the sender of %a [%s] is not told, results cannot be kept: %s", name, task_id, error
+            )
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"NotRegistered({name!r})")
 
@@ -98,7 +104,7 @@ class GuardedClient(redis.Redis):
 class GuardedChannel(kombu_redis.Channel):
     """A channel that hands on only what Celery can take."""
 
-    guarded_queues: frozenset[str] = frozenset()  # others are Celery's own: replies of remote control
+    guarded_queues: Sequence[str] = ()  # others are Celery's own: replies of remote control
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "guarded_queues")
 
     def _get_client(self) -> Callable[..., redis.Redis]:

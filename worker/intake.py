@@ -47,15 +47,20 @@ def put_under_watch(
     transaction.
     """
     checked = [_check_or_refuse(request, policy=policy) for request in requests]
-    groups: dict[tuple[str, Action], dict[str, Checked]] = {}
+    firsts: dict[tuple[str, str], Checked] = {}
     for one in checked:
-        if isinstance(one, Checked):
-            groups.setdefault((one.gateway, one.action), {}).setdefault(one.task_id, one)
+        if isinstance(
+            one, Checked
+        ):  # of several with one id, the first decides; the others are compared with it
+            firsts.setdefault((one.gateway, one.task_id), one)
+    groups: dict[tuple[str, Action], dict[str, Checked]] = {}
+    for one in firsts.values():
+        groups.setdefault((one.gateway, one.action), {})[one.task_id] = one
     created: set[tuple[str, str]] = set()
     if groups:
         used = {name: policy.batch_sizes[name] for name, _ in groups}
-        gateways.add_missing(session, batch_sizes=used)
         now = read_now(session)
+        gateways.add_missing(session, batch_sizes=used, now=now)
         for (gateway, action), wanted in sorted(groups.items()):
             new = _add_missing(session, gateway=gateway, action=action, wanted=wanted, policy=policy, now=now)
             created |= {(gateway, task_id) for task_id in new}
@@ -144,13 +149,19 @@ def _outcomes(
             outcomes.append(one)
             continue
         key = (one.gateway, one.task_id)
-        outcomes.append(_outcome(one, existing=there[one.gateway][one.task_id], created=key in created))
+        existing = there[one.gateway].get(one.task_id)
+        outcomes.append(_outcome(one, existing=existing, created=key in created))
         if isinstance(outcomes[-1], Enqueued):
             created.discard(key)
     return outcomes
 
 
-def _outcome(wanted: Checked, *, existing: Existing, created: bool) -> Enqueued | Refused:
+def _outcome(wanted: Checked, *, existing: Existing | None, created: bool) -> Enqueued | Refused:
+    if existing is None:
+        reason = (
+            f"{wanted.task_id!a} was past its retention and is being removed at this moment; send it again"
+        )
+        return Refused(field="task_id", reason=reason)
     already = f"{wanted.task_id!a} is already watched at gateway {wanted.gateway!r}"
     if existing.action != wanted.action:
         return Refused(field="action", reason=f"{already} with action {existing.action}; nothing was changed")

@@ -19,7 +19,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from worker.batches import LEASE_MARGIN, ClaimedBatch, PolledGateway, claim_batches
@@ -29,7 +28,7 @@ from worker.core.schedule import next_poll_wait
 from worker.core.wire import Bad, Good, Reply
 from worker.db import poll_batches
 from worker.db.clock import read_now
-from worker.db.persist import describe, is_passing, persist
+from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, persist
 from worker.db.session import Sessions
 from worker.db.suno_tasks import Watched
 from worker.health import record_reply
@@ -91,11 +90,13 @@ class Poller:
         self._ring_deliver = ring_deliver
         self._rotation = 0
         self._counts = Counts()
+        self._stop = threading.Event()
         slots = sum(gateway.concurrency for gateway in polled.values())
         self._stream = Stream(name="suno.poll", slots=slots, work=self, submit=submit)
 
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""
+        self._stop = stop
         if not self._stream.run(stop=stop, ring_successor=ring_successor):
             return {"joined": True}
         counts, self._counts = self._counts, Counts()
@@ -114,7 +115,7 @@ class Poller:
             try:
                 with self._sessions.begin() as session:
                     claimed = claim_batches(session, gateway=self._polled[name], free=free - len(taken))
-            except DBAPIError as error:
+            except DATABASE_TROUBLE as error:
                 if not is_passing(error):
                     raise
                 logger.warning("the database is away; nothing was claimed: %s", describe(error))
@@ -143,14 +144,15 @@ class Poller:
     def record(self, finished: Sequence[tuple[ClaimedBatch, Polled]]) -> None:
         """Advance the tasks of each answer and write what changed, each answer in its own transaction."""
         owed = 0
+        patience = Patience.of(LEASE_MARGIN, stop=self._stop)
         for batch, polled in finished:
             try:
                 owed += persist(
                     lambda batch=batch, polled=polled: self._record_one(batch, polled),  # type: ignore[misc]
-                    within=LEASE_MARGIN,
+                    patience=patience,
                     what=f"the record of poll batch {batch.lease.batch_id}",
                 )
-            except DBAPIError as error:
+            except DATABASE_TROUBLE as error:
                 # The lease ends by itself and the batch is asked again: the gateway still has the answer.
                 logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
                     "poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error)

@@ -98,7 +98,8 @@ def _check_task_id(task_id: str) -> str:
 
 def _check_action(action: str) -> Action:
     try:
-        return Action(action.upper())
+        # Only plain letters: upper() also makes MUSIC of a dotless i.
+        return Action(action.upper() if action.isascii() else action)
     except ValueError:
         known = " or ".join(Action)
         raise Refused(field="action", reason=f"{action[:40]!a} is unknown; use {known}") from None
@@ -123,6 +124,7 @@ def _check_gateway(gateway: str | None, *, names: Sequence[str]) -> str:
             raise Refused(
                 field="gateway", reason=f"missing, and several are configured; name one of {', '.join(names)}"
             )
+    gateway = gateway.lower()  # as the <NAME> of its variables
     if gateway not in names:
         known = ", ".join(names)
         raise Refused(field="gateway", reason=f"{gateway[:64]!a} is not configured; name one of {known}")

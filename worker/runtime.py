@@ -5,6 +5,7 @@ Built with the first task that needs it and never at import, so that importing t
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from worker.clients.gateway import GatewayTarget
 from worker.clients.pool import Clients, clients, close_clients
 from worker.core.lifecycle import Limits
 from worker.db import gateways
+from worker.db.clock import read_now
 from worker.db.session import Sessions, make_engine, make_sessions
 from worker.dispatcher import Dispatcher
 from worker.library import policy_of
@@ -58,11 +60,14 @@ class Runtime:
 
     def make_gateways_known(self) -> None:
         """Give each configured gateway its row, once; until then nothing of it is claimed."""
-        if self.knows_gateways.is_set():
-            return
+        if not self.knows_gateways.is_set():
+            self.remember_gateways()
+            self.knows_gateways.set()
+
+    def remember_gateways(self) -> None:
+        """Note what is configured here; names that no worker notes any more are forgotten."""
         with self.sessions.begin() as session:
-            gateways.remember(session, batch_sizes=self.policy.batch_sizes)
-        self.knows_gateways.set()
+            gateways.remember(session, batch_sizes=self.policy.batch_sizes, now=read_now(session))
 
     def close(self) -> None:
         """Close every connection; what is in flight is cut, its lease ends by itself."""
@@ -113,7 +118,7 @@ def _polled(gateway: Gateway) -> PolledGateway:
 def _dispatcher(settings: Settings, *, sessions: Sessions, pair: Clients) -> Dispatcher:
     return Dispatcher(
         sessions=sessions,
-        secrets=lambda gateway: settings.signing_secrets(gateway=gateway),
+        secrets=functools.cache(lambda gateway: settings.signing_secrets(gateway=gateway)),
         retry_schedule=settings.webhook_retry_schedule,
         timeout=settings.webhook_timeout,
         origin_concurrency=settings.webhook_origin_concurrency,

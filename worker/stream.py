@@ -177,8 +177,8 @@ class Stream(Generic[Item, Outcome]):
     def _fill(self) -> bool:
         claimed = self._work.claim(free=self._slots - self._in_flight)
         if claimed.items:
-            self._in_flight += len(claimed.items)
             self._submit(self._start(claimed.items))
+            self._in_flight += len(claimed.items)
         return claimed.more
 
     async def _start(self, items: Sequence[Item]) -> None:

@@ -99,10 +99,8 @@ def deliver(*_: object, **__: object) -> dict[str, Any]:
 
 @app.task(name="suno.prune", base=Doorbell)
 def prune(*_: object, **__: object) -> dict[str, Any]:
-    """Delete what is past its retention."""
-    return _unless_away(
-        lambda opened: prune_past_retention(opened.sessions, retention=settings().retention, stop=stopping),
-    )
+    """Delete what is past its retention, and say again which gateways are configured here."""
+    return _unless_away(_prune)
 
 
 def ring_deliver() -> None:
@@ -137,6 +135,11 @@ def _take(
         return refusal
     (outcome,) = put_under_watch(session, requests=[request], policy=policy)
     return outcome
+
+
+def _prune(opened: Runtime) -> dict[str, int]:
+    opened.remember_gateways()
+    return prune_past_retention(opened.sessions, retention=settings().retention, stop=stopping)
 
 
 def _unless_away(step: Callable[[Runtime], Mapping[str, Any]]) -> dict[str, Any]:

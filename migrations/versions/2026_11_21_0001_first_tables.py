@@ -59,6 +59,7 @@ def _create_gateways() -> None:
         "gateways",
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("batch_size", sa.Integer(), server_default=sa.text("100"), nullable=False),
+        sa.Column("configured_at", MOMENT, nullable=True),
         sa.Column("cooling_until", MOMENT, nullable=True),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=True),
@@ -206,9 +207,7 @@ def _create_deliveries() -> None:
         ["origin", "next_attempt_at"],
         **where("state = 'PENDING' AND attempt_count = 0"),
     )
-    op.create_index(
-        "ix_deliveries_discarded", "deliveries", ["discarded_at"], **where("state = 'DISCARDED'")
-    )
+    op.create_index("ix_deliveries_discarded", "deliveries", ["discarded_at"], **where("state = 'DISCARDED'"))
     op.create_index(
         "ix_deliveries_leased", "deliveries", ["origin", "leased_until"], **where("leased_until IS NOT NULL")
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 from celery import Celery
@@ -28,6 +30,7 @@ from worker.settings import load_settings
 
 SUNO_WORKER = Path(sys.executable).with_name("suno-worker")
 WORKER_READY = " ready."
+FLOWER_PASSWORD = "me:of-flower"
 LISTEN = "0A"  # the state in /proc/net/tcp
 
 GATEWAY = {
@@ -100,7 +103,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def running_up(place: Path, flower_port: int) -> Iterator[Program]:
     """Give one `up --flower` to the tests that leave it as it is."""
-    with up("--flower", f"--flower-port={flower_port}", folder=place) as program:
+    settings = GATEWAY | {"FLOWER_BASIC_AUTH": FLOWER_PASSWORD}
+    with up("--flower", f"--flower-port={flower_port}", folder=place, settings=settings) as program:
         yield program
 
 
@@ -155,13 +159,27 @@ def test_another_service_enqueues_through_the_brokers_address(running_up: Progra
 
 def test_flower_listens_on_this_machine_alone(running_up: Program, flower_port: int) -> None:
     """`--flower` serves on loopback at the given port, and nowhere else."""
-    while not listening_on(flower_port):
-        with pytest.raises(subprocess.TimeoutExpired):
-            running_up.child.wait(timeout=0.05)
+    wait_until_listening(running_up, port=flower_port)
 
     with urllib.request.urlopen(f"http://127.0.0.1:{flower_port}/healthcheck", timeout=20) as answer:
         assert answer.status == 200
     assert listening_on(flower_port) == ["127.0.0.1"]
+
+
+def test_flower_knows_the_worker(running_up: Program, flower_port: int) -> None:
+    """Flower's `/api/workers` names the worker with its statistics and its queues; that it looked for one
+    before there was any is not told as a failure.
+    """
+    wait_until_listening(running_up, port=flower_port)
+    url = f"http://{FLOWER_PASSWORD}@127.0.0.1:{flower_port}/api/workers?refresh=1"
+
+    with httpx.Client(trust_env=False, timeout=20) as http:
+        answers = (http.get(url).json() for _ in range(10))  # Flower waits 1 s for the worker, each time
+        (known,) = next(filter(None, answers), {}).values()
+
+    assert known["stats"]["pool"]["max-concurrency"] == 16
+    assert sorted(queue["name"] for queue in known["active_queues"]) == ["deliver", "enqueue", "poll"]
+    assert "Inspect method" not in running_up.output.text
 
 
 def test_sigterm_ends_it_with_status_0_and_nothing_left(tmp_path: Path) -> None:
@@ -257,6 +275,33 @@ def test_wrong_settings_change_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_who_looks_for_a_running_up_does_not_keep_one_from_starting(bare_cli: Cli, folder: Path) -> None:
+    """A verb that asks at this moment whether an `up` runs is waited for."""
+    (folder / ".suno-worker").mkdir()
+    (folder / ".suno-worker" / "valkey").write_text("in the way")
+    with (folder / ".suno-worker" / "lock").open("wb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        looker = spawn(["sleep", "0.1"], hand_down=[looking.fileno()])
+
+    outcome = bare_cli("up")
+
+    assert outcome.stderr.startswith("Error: File exists")
+    assert looker.ended() == 0
+
+
+def test_a_missing_folder_is_named(bare_cli: Cli, folder: Path) -> None:
+    """With the SQLite file in a folder that is not there, one line says what to do, and nothing is made."""
+    outcome = bare_cli("up", env={"WORKER_DATABASE_URL": "sqlite:///data/worker.db"})
+
+    assert outcome.exit_code == 1
+    assert outcome.stderr == (
+        f"Error: {folder}/data/.suno-worker: No such file or directory: create the folder {folder}/data, and "
+        "make it writable for this user\n"
+    )
+    assert outcome.stdout == ""
+    assert list(folder.iterdir()) == []
+
+
 def test_a_worker_that_cannot_run_ends_up(bare_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that ends four times at its start ends `up` with exit 1 and one line that says why."""
     monkeypatch.setattr(verb, "CELERY", ("sh", "-c", "test $0 = beat && exec sleep 600; exit 3"))
@@ -301,6 +346,13 @@ def test_the_grace_is_longer_than_the_longest_request() -> None:
 def wait_until_started(program: Program, *, kind: str) -> None:
     """Return when `up` has a child of that kind; fail when `up` ends first."""
     while kind not in started_by(program):
+        with pytest.raises(subprocess.TimeoutExpired):
+            program.child.wait(timeout=0.05)
+
+
+def wait_until_listening(program: Program, *, port: int) -> None:
+    """Return when a port of this machine is served; fail when `up` ends first."""
+    while not listening_on(port):
         with pytest.raises(subprocess.TimeoutExpired):
             program.child.wait(timeout=0.05)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import DataError, IntegrityError, OperationalError
 
 from worker.db import persist as persist_module
-from worker.db.persist import describe, is_passing, persist
+from worker.db.persist import Patience, describe, is_passing, persist
 from worker.db.session import Sessions, make_engine, make_sessions, reading
 
 
@@ -35,7 +36,10 @@ def test_passing_trouble_is_waited_out(caplog: pytest.LogCaptureFixture) -> None
             raise errors.pop()
         return "done"
 
-    assert persist(work, within=timedelta(minutes=1), what="the record") == "done"
+    assert (
+        persist(work, patience=Patience.of(timedelta(minutes=1), stop=threading.Event()), what="the record")
+        == "done"
+    )
     lines = [record.getMessage() for record in caplog.records]
     assert len(lines) == 2
     assert all(line.endswith("tried again in 0.0 s: server is gone") for line in lines)
@@ -48,7 +52,7 @@ def test_trouble_that_does_not_pass_is_raised_in_the_end() -> None:
         raise away()
 
     with pytest.raises(OperationalError):
-        persist(work, within=timedelta(0), what="the record")
+        persist(work, patience=Patience.of(timedelta(0), stop=threading.Event()), what="the record")
 
 
 def test_a_mistake_of_ours_is_raised_at_once(sessions: Sessions) -> None:
@@ -61,7 +65,22 @@ def test_a_mistake_of_ours_is_raised_at_once(sessions: Sessions) -> None:
             session.execute(text("INSERT INTO poll_batches (gateway) VALUES ('nowhere')"))
 
     with pytest.raises(IntegrityError):
-        persist(work, within=timedelta(minutes=1), what="the record")
+        persist(work, patience=Patience.of(timedelta(minutes=1), stop=threading.Event()), what="the record")
+    assert len(tries) == 1
+
+
+def test_a_worker_that_stops_does_not_wait() -> None:
+    """One try is made; then the lease heals what could not be recorded."""
+    stop = threading.Event()
+    stop.set()
+    tries: list[int] = []
+
+    def work() -> None:
+        tries.append(1)
+        raise away()
+
+    with pytest.raises(OperationalError):
+        persist(work, patience=Patience.of(timedelta(minutes=1), stop=stop), what="the record")
     assert len(tries) == 1
 
 
@@ -71,6 +90,7 @@ def test_an_error_is_described_by_its_first_line() -> None:
     assert describe(ValueError()) == "ValueError"
     assert is_passing(away())
     assert not is_passing(ValueError())
+    assert not is_passing(DataError("INSERT", {}, sqlite3.DataError("out of range")))
 
 
 def test_a_missing_table_does_not_pass(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import click
 from worker.cli.connections import database_place, open_database
 from worker.cli.terminal import examples
 from worker.db import gateways
+from worker.db.clock import read_now
 from worker.db.migrate import unknown, upgrade
 from worker.library import policy_of
 from worker.settings import load_settings
@@ -29,6 +30,6 @@ def migrate() -> None:
             )
         applied = upgrade(engine)
         with sessions.begin() as session:
-            gateways.remember(session, batch_sizes=policy_of(settings).batch_sizes)
+            gateways.remember(session, batch_sizes=policy_of(settings).batch_sizes, now=read_now(session))
     done = f"applied {', '.join(applied)}" if applied else "nothing to do"
     click.echo(f"{database_place(settings)}: {done}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import Gateway
 from worker.db.statements import run, run_scalars, upsert
 
+FORGOTTEN_AFTER = timedelta(minutes=150)
 LONGEST_ERROR = 500  # characters kept of `last_error`
 
 
@@ -23,37 +24,49 @@ class Health:
     failures: int
 
 
-def remember(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
-    """Give each name its row with its batch size, as `migrate` and a worker's start do; health stays.
+def remember(session: Session, *, batch_sizes: Mapping[str, int], now: datetime) -> None:
+    """Note what is configured, as `migrate`, a worker's start and then each hour do; health stays as it is.
 
     It locks the rows until the commit, so an enqueue uses `add_missing` instead.
     """
     if not batch_sizes:
         return
-    statement = upsert(session, Gateway).values(
-        [{"name": name, "batch_size": size} for name, size in sorted(batch_sizes.items())]
-    )
-    run(
-        session,
-        statement.on_conflict_do_update(
-            index_elements=["name"],
-            set_={"batch_size": statement.excluded.batch_size},
-            where=Gateway.batch_size != statement.excluded.batch_size,
-        ),
-    )
+    rows = [
+        {"name": name, "batch_size": size, "configured_at": now} for name, size in sorted(batch_sizes.items())
+    ]
+    statement = upsert(session, Gateway).values(rows)
+    changed = {"batch_size": statement.excluded.batch_size, "configured_at": statement.excluded.configured_at}
+    run(session, statement.on_conflict_do_update(index_elements=["name"], set_=changed))
 
 
-def add_missing(session: Session, *, batch_sizes: Mapping[str, int]) -> None:
+def add_missing(session: Session, *, batch_sizes: Mapping[str, int], now: datetime) -> None:
     """Give names that have none a row; takes no lock on those that are there, so nobody waits for it."""
     known = set(run_scalars(session, select(Gateway.name).where(Gateway.name.in_(batch_sizes))))
-    missing = [{"name": name, "batch_size": size} for name, size in batch_sizes.items() if name not in known]
+    missing = [
+        {"name": name, "batch_size": size, "configured_at": now}
+        for name, size in batch_sizes.items()
+        if name not in known
+    ]
     if missing:
         run(session, upsert(session, Gateway).values(missing).on_conflict_do_nothing())
 
 
 def batch_sizes(session: Session) -> dict[str, int]:
-    """Return the batch size of every gateway that a worker or `migrate` has ever named."""
-    return {row.name: row.batch_size for row in run(session, select(Gateway.name, Gateway.batch_size))}
+    """Return the batch size of every gateway that is configured somewhere, as far as this database can know.
+
+    Every worker says each hour what it has configured. A name that none has said for two and a half hours,
+    while others were said, is of a gateway that was removed or renamed.
+    """
+    latest = select(func.max(Gateway.configured_at)).scalar_subquery()
+    rows = run(
+        session, select(Gateway.name, Gateway.batch_size, Gateway.configured_at, latest.label("latest"))
+    )
+    return {
+        row.name: row.batch_size
+        for row in rows
+        if row.latest is None
+        or (row.configured_at is not None and row.latest - row.configured_at <= FORGOTTEN_AFTER)
+    }
 
 
 def lock(session: Session, *, name: str) -> Health | None:

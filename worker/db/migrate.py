@@ -45,6 +45,7 @@ def lock(connection: Connection) -> None:
     PostgreSQL's advisory lock; on SQLite the transaction holds the write lock already (`BEGIN IMMEDIATE`).
     """
     if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL lock_timeout = 0; SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         # A migration that cannot get a table within 10 s ends, rather than queue every worker behind it.
         connection.execute(text("SET LOCAL lock_timeout = '10s'"))

@@ -50,6 +50,7 @@ class Gateway(Base):
 
     name: Mapped[str] = mapped_column(String(64), primary_key=True)
     batch_size: Mapped[int] = mapped_column(server_default=text("100"))  # most tasks of one poll batch
+    configured_at: Mapped[datetime | None]  # when a worker or `migrate` last had it in its settings
     cooling_until: Mapped[datetime | None]  # no claims before; set by a bad answer, cleared by a good one
     failures: Mapped[int] = mapped_column(server_default=text("0"))  # bad answers in a row
     last_error: Mapped[str | None] = mapped_column(Text)  # one line, masked; cleared by a good answer

@@ -29,6 +29,9 @@ POSTGRESQL_OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
     "application_name": "suno-worker",
+    # Nobody waits without end: not for a row that a stranger's open transaction holds (its `worker.enqueue`
+    # of the same id), not for a statement gone astray, not behind a worker that stopped in mid-transaction.
+    "options": "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
 }
 
 Sessions = sessionmaker[Session]
