@@ -21,7 +21,6 @@ _MIB = 1024 * 1024
 
 _HTML = "<!doctype html><html><head><title>One API</title></head><body><div id='root'></div></body></html>"
 
-# Both are JSON with a `code` that is none of the family's good ones.
 _FAILURE = '{"code":"failure","message":"sandbox fault: envelope","data":null}'
 _NULL = '{"code":"success","message":"","data":null}'
 
