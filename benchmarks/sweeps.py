@@ -17,8 +17,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine, text
@@ -34,7 +35,7 @@ TABLES = {"batches": ("poll_batches", "suno_tasks"), "rows": ("plain_tasks",)}
 PATIENCE_S = 60.0  # for the plain design with a transaction open: it needs many minutes for 50 sweeps
 
 COUNTERS = "SELECT n_tup_upd, seq_scan FROM pg_stat_user_tables WHERE relname = :name"
-SIZES = "SELECT pg_table_size(:name) / 1048576.0, pg_indexes_size(:name) / 1048576.0"
+SIZE = "SELECT pg_total_relation_size(:table) / 1048576.0"
 
 
 def run(what: str, *, database: str, polls: int) -> dict[str, float]:
@@ -106,27 +107,39 @@ def counters(engine: Engine, *, what: str) -> tuple[int, int]:
 
 
 def bloat(server: PostgresServer, *, pending: int, sweeps: int) -> None:
-    """Print the sizes of tables and indexes before and after the sweeps, also with a transaction open."""
+    """Print the sizes of tables and indexes before, amid and after the sweeps, also with a transaction open.
+
+    All tables of a design count together; the first one is also shown alone.
+    """
     heads = [
         f"{pending:,} pending, {sweeps} sweeps",
-        "table",
-        "MiB before: table, indexes",
-        "after",
+        "tables",
+        "MiB before",
+        "after half",
+        "after all",
         "growth",
     ]
     print_heads(*heads, "claim CPU ms, first and last")
+    vacuum_often(server)
     for held in (False, True):
         for what, design in DESIGNS.items():
             with filled(server, pending=pending) as (database, engine), engine.connect() as holder:
                 if held:
                     holder.execute(text("SELECT pg_current_xact_id()"))  # holds every row version from now on
-                before = {name: size(engine, name) for name in TABLES[what]}
-                done, first, last = sweep_on(what, database=database, pending=pending, sweeps=sweeps)
-                after = {name: size(engine, name) for name in TABLES[what]}
+                measured = sweep_on(engine, what=what, database=database, pending=pending, sweeps=sweeps)
                 holder.rollback()
             name = f"{design}, {'a transaction open' if held else 'nothing else open'}"
-            name += "" if done == sweeps else f" (**{done} sweeps** in {PATIENCE_S:.0f} s)"
-            _print_sizes(name, before=before, after=after, claims=(first, last))
+            if measured.done < sweeps:
+                name += f" (**{measured.done} sweeps** in {PATIENCE_S:.0f} s)"
+            for tables in dict.fromkeys([TABLES[what][:1], TABLES[what]]):
+                before, half, after = (sum(one[table] for table in tables) for one in measured.sizes)
+                print_row(
+                    name,
+                    " + ".join(f"`{table}`" for table in tables),
+                    *(f"{one:.2f}" for one in (before, half, after)),
+                    f"{after / before:.2f}×",
+                    f"{measured.claims[0]:.2f}, {measured.claims[-1]:.2f}",
+                )
 
 
 def vacuum_often(server: PostgresServer) -> None:
@@ -138,43 +151,31 @@ def vacuum_often(server: PostgresServer) -> None:
     engine.dispose()
 
 
-def sweep_on(what: str, *, database: str, pending: int, sweeps: int) -> tuple[int, float, float]:
-    """Sweep that often, until the patience is over; return the number and the claim's first and last time."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """What many sweeps did: MiB of each table with its indexes before, amid and after them."""
+
+    done: int
+    sizes: tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float]]
+    claims: Sequence[float]
+
+
+def sweep_on(engine: Engine, *, what: str, database: str, pending: int, sweeps: int) -> Growth:
+    """Sweep that often, in ten parts, until the patience is over."""
     end = time.monotonic() + PATIENCE_S
-    claims = [run(what, database=database, polls=pending)["claim_ms"]]
-    step = 10
-    done = 1
-    while done < sweeps and time.monotonic() < end:
-        step = min(step, sweeps - done)
-        claims.append(run(what, database=database, polls=step * pending)["claim_ms"])
-        done += step
-    return done, claims[0], claims[-1]
+    part = max(sweeps // 10, 1)
+    claims: list[float] = []
+    sizes = [sizes_of(engine, what=what)]
+    while len(claims) * part < sweeps and (not claims or time.monotonic() < end):
+        claims.append(run(what, database=database, polls=part * pending)["claim_ms"])
+        sizes.append(sizes_of(engine, what=what))
+    return Growth(done=len(claims) * part, sizes=(sizes[0], sizes[len(sizes) // 2], sizes[-1]), claims=claims)
 
 
-def size(engine: Engine, name: str) -> tuple[float, float]:
-    """Return the MiB of a table and of its indexes."""
+def sizes_of(engine: Engine, *, what: str) -> dict[str, float]:
+    """Return the MiB of each table of a design, indexes included."""
     with engine.connect() as connection:
-        table, indexes = connection.execute(text(SIZES), {"name": name}).one()
-    return float(table), float(indexes)
-
-
-def _print_sizes(
-    name: str,
-    *,
-    before: Mapping[str, tuple[float, float]],
-    after: Mapping[str, tuple[float, float]],
-    claims: tuple[float, float],
-) -> None:
-    for table, old in before.items():
-        new = after[table]
-        print_row(
-            name,
-            f"`{table}`",
-            f"{old[0]:.2f}, {old[1]:.2f}",
-            f"{new[0]:.2f}, {new[1]:.2f}",
-            f"{sum(new) / sum(old):.2f}×",
-            f"{claims[0]:.2f}, {claims[1]:.2f}",
-        )
+        return {table: float(connection.scalar(text(SIZE), {"table": table}) or 0) for table in TABLES[what]}
 
 
 def print_heads(*heads: str) -> None:
