@@ -10,52 +10,22 @@ the options of the tests (no fsync, no full-page writes), so WAL bytes are those
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Engine, text
 
+from benchmarks.designs import DESIGNS, TABLES, filled, print_heads, print_row, run
 from benchmarks.fill import fill
+from benchmarks.growth import growth
 from tests.servers import PostgresServer, serve_postgres
 from worker.db.migrate import upgrade
 from worker.db.session import make_engine
 
 FEWEST_POLLS = 100_000  # one measurement; fewer would be lost in the noise
-DESIGNS = {"batches": "poll batches", "rows": "a claim per task"}
-TABLES = {"batches": ("poll_batches", "suno_tasks"), "rows": ("plain_tasks",)}
-PATIENCE_S = 60.0  # for the plain design with a transaction open: it needs many minutes for 50 sweeps
-
 COUNTERS = "SELECT n_tup_upd, seq_scan FROM pg_stat_user_tables WHERE relname = :name"
-SIZE = "SELECT pg_total_relation_size(:table) / 1048576.0"
-
-
-def run(what: str, *, database: str, polls: int) -> dict[str, float]:
-    """Run one measured process and return what it printed."""
-    command = [sys.executable, "-m", "benchmarks.sweep", what, f"--database={database}", f"--polls={polls}"]
-    return dict(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout))
-
-
-@contextmanager
-def filled(server: PostgresServer, *, pending: int) -> Iterator[tuple[str, Engine]]:
-    """Give a database of that size."""
-    server.create_database("bench")
-    engine = make_engine(server.url("bench"))
-    upgrade(engine)
-    fill(engine, pending=pending)
-    try:
-        yield server.url("bench"), engine
-    finally:
-        engine.dispose()
-        server.drop_database("bench")
 
 
 def costs(server: PostgresServer, *, sizes: list[int], rounds: int) -> None:
@@ -106,90 +76,6 @@ def counters(engine: Engine, *, what: str) -> tuple[int, int]:
     return int(updated), int(scans)
 
 
-def bloat(server: PostgresServer, *, pending: int, sweeps: int) -> None:
-    """Print the sizes of tables and indexes before, amid and after the sweeps, also with a transaction open.
-
-    All tables of a design count together; the first one is also shown alone.
-    """
-    heads = [
-        f"{pending:,} pending, {sweeps} sweeps",
-        "tables",
-        "MiB before",
-        "after half",
-        "after all",
-        "growth",
-    ]
-    print_heads(*heads, "claim CPU ms, first and last")
-    vacuum_often(server)
-    for held in (False, True):
-        for what, design in DESIGNS.items():
-            with filled(server, pending=pending) as (database, engine), engine.connect() as holder:
-                if held:
-                    holder.execute(text("SELECT pg_current_xact_id()"))  # holds every row version from now on
-                measured = sweep_on(engine, what=what, database=database, pending=pending, sweeps=sweeps)
-                holder.rollback()
-            name = f"{design}, {'a transaction open' if held else 'nothing else open'}"
-            if measured.done < sweeps:
-                name += f" (**{measured.done} sweeps** in {PATIENCE_S:.0f} s)"
-            for tables in dict.fromkeys([TABLES[what][:1], TABLES[what]]):
-                before, half, after = (sum(one[table] for table in tables) for one in measured.sizes)
-                print_row(
-                    name,
-                    " + ".join(f"`{table}`" for table in tables),
-                    *(f"{one:.2f}" for one in (before, half, after)),
-                    f"{after / before:.2f}×",
-                    f"{measured.claims[0]:.2f}, {measured.claims[-1]:.2f}",
-                )
-
-
-def vacuum_often(server: PostgresServer) -> None:
-    """Let autovacuum look every 3 s instead of 60: sweeps follow each other at once, not every 10 s."""
-    engine = make_engine(server.url())
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.execute(text("ALTER SYSTEM SET autovacuum_naptime = '3s'"))
-        connection.execute(text("SELECT pg_reload_conf()"))
-    engine.dispose()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Growth:
-    """What many sweeps did: MiB of each table with its indexes before, amid and after them."""
-
-    done: int
-    sizes: tuple[Mapping[str, float], Mapping[str, float], Mapping[str, float]]
-    claims: Sequence[float]
-
-
-def sweep_on(engine: Engine, *, what: str, database: str, pending: int, sweeps: int) -> Growth:
-    """Sweep that often, in ten parts, until the patience is over."""
-    end = time.monotonic() + PATIENCE_S
-    part = max(sweeps // 10, 1)
-    claims: list[float] = []
-    sizes = [sizes_of(engine, what=what)]
-    while len(claims) * part < sweeps and (not claims or time.monotonic() < end):
-        claims.append(run(what, database=database, polls=part * pending)["claim_ms"])
-        sizes.append(sizes_of(engine, what=what))
-    return Growth(done=len(claims) * part, sizes=(sizes[0], sizes[len(sizes) // 2], sizes[-1]), claims=claims)
-
-
-def sizes_of(engine: Engine, *, what: str) -> dict[str, float]:
-    """Return the MiB of each table of a design, indexes included."""
-    with engine.connect() as connection:
-        return {table: float(connection.scalar(text(SIZE), {"table": table}) or 0) for table in TABLES[what]}
-
-
-def print_heads(*heads: str) -> None:
-    """Begin a table."""
-    print()
-    print_row(*heads)
-    print_row(*["---"] * len(heads))
-
-
-def print_row(*cells: object) -> None:
-    """Print one line of a table as soon as it is known."""
-    print(f"| {' | '.join(map(str, cells))} |", flush=True)
-
-
 def on_sqlite(*, sizes: list[int], rounds: int) -> None:
     """Print the same for SQLite: CPU includes the database, and `total_changes()` counts its written rows."""
     heads = ["SQLite, pending", "design", "claim of 400 tasks, CPU ms", "× smallest", "CPU µs"]
@@ -226,20 +112,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pending", default="10000,100000,1000000", help="sizes, each a multiple of 100")
     parser.add_argument("--rounds", type=int, default=3, help="below a million; there it is one")
-    parser.add_argument("--bloat-pending", type=int, default=10_000)
+    parser.add_argument("--growth-pending", type=int, default=10_000)
     parser.add_argument("--sweeps", type=int, default=50)
-    parser.add_argument("--only", choices=["costs", "bloat", "sqlite"])
+    parser.add_argument("--only", choices=["costs", "growth", "sqlite"])
     chosen = parser.parse_args()
     sizes = [int(one) for one in chosen.pending.split(",")]
-    if any(one <= 0 or one % 100 for one in [*sizes, chosen.bloat_pending]):
+    if any(one <= 0 or one % 100 for one in [*sizes, chosen.growth_pending]):
         parser.error("--pending: each size must be a multiple of 100, like 10000,100000")
     print(f"{platform.machine()}, Python {platform.python_version()}, {chosen.rounds} rounds")
     if chosen.only != "sqlite":
         with serve_postgres() as server:
-            if chosen.only != "bloat":
+            if chosen.only != "growth":
                 costs(server, sizes=sizes, rounds=chosen.rounds)
             if chosen.only != "costs":
-                bloat(server, pending=chosen.bloat_pending, sweeps=chosen.sweeps)
+                growth(server, pending=chosen.growth_pending, sweeps=chosen.sweeps)
     if chosen.only in (None, "sqlite"):
         on_sqlite(sizes=sizes, rounds=chosen.rounds)
 
