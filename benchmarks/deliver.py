@@ -46,6 +46,16 @@ def measured(run: Callable[[], None]) -> dict[str, float]:
     }
 
 
+def ending_after(seconds: float | None) -> threading.Event:
+    """Return an event that is set after so long: hanging receivers would keep a run going for hours."""
+    stop = threading.Event()
+    if seconds is not None:
+        timer = threading.Timer(seconds, stop.set)
+        timer.daemon = True
+        timer.start()
+    return stop
+
+
 def ours(*, database: str, seconds: float | None) -> dict[str, float]:
     """Empty the outbox, or work for so long."""
     portal = Portal.start()
@@ -60,19 +70,18 @@ def ours(*, database: str, seconds: float | None) -> dict[str, float]:
         client=clients.endpoint,
         submit=portal.submit,
     )
-    stop = threading.Event()
-    dispatcher.run(stop=stop, ring_successor=lambda: None)  # warms up on what is due now
+    dispatcher.run(stop=ending_after(seconds), ring_successor=lambda: None)  # warms up on what is due now
     with engine.begin() as connection:
         connection.execute(text("UPDATE deliveries SET next_attempt_at = now() WHERE state = 'PENDING'"))
         connection.execute(text("UPDATE origins SET next_claim_at = now()"))
-    if seconds is not None:
-        threading.Timer(seconds, stop.set).start()
+    stop = ending_after(seconds)
+    since = time.time()
     counts: dict[str, object] = {}
     result = measured(lambda: counts.update(dispatcher.run(stop=stop, ring_successor=lambda: None)))
     clients.close()
     portal.close()
     engine.dispose()
-    return result | {"delivered": float(str(counts["delivered"]))}
+    return result | {"delivered": float(str(counts["delivered"])), "since": since}
 
 
 async def bare(*, port: int, count: int, concurrency: int) -> None:

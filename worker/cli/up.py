@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -46,24 +47,26 @@ class Programs:
     settings: Settings
     flower_port: int
 
-    def valkey(self) -> Child:
+    def valkey(self, told_to_stop: Callable[[], bool]) -> Child:
         """Start the embedded broker, at its earlier address if there is one, and write down where it is."""
         file = self.settings.broker_url_file()
         server = launch_valkey(
-            folder=file.with_name("valkey"), earlier_url=file.read_text() if file.exists() else None
+            folder=file.with_name("valkey"),
+            earlier_url=file.read_text() if file.exists() else None,
+            told_to_stop=told_to_stop,
         )
         write_private(file, server.url)
         return server.child
 
-    def worker(self) -> Child:
+    def worker(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start one worker process for all queues."""
         return self._celery("worker")
 
-    def beat(self) -> Child:
+    def beat(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start Beat."""
         return self._celery("beat")
 
-    def flower(self) -> Child:
+    def flower(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start Flower on loopback.
 
         It asks at once for workers, before ours is there, and would warn that nobody answers.
