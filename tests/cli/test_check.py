@@ -95,7 +95,7 @@ def test_a_gateway_in_trouble_is_told_with_advice(
     bare_cli: Cli, right: dict[str, str], gateway: SandboxGateway, fault: Fault, advice: str
 ) -> None:
     """Each trouble of a gateway fails its own line only, says what to do, and shows no key."""
-    gateway.faults.on.append(fault)
+    gateway.faults.switch_on(fault)
     right[f"{SANDBOX}__TIMEOUT"] = "0.5"
 
     result = bare_cli("check", env=right)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
@@ -88,6 +89,49 @@ def test_the_gateway_keeps_the_given_time() -> None:
 
     assert task["status"] == "SUCCESS"
     assert line.string.endswith(r" GET /suno/fetch/x\x1b → no answer (drop)")
+
+
+def test_the_gateway_plays_a_scenario(tmp_path: Path) -> None:
+    """The verb prints what will go wrong, and it goes wrong."""
+    scenario = tmp_path / "night.toml"
+    scenario.write_text(
+        'title = "A\\u001b night"\n[[faults]]\nkind = "status"\nstatus_code = 503\nrequests = 1\n'
+    )
+    with running("gateway", "--scenario", str(scenario)) as gateway:
+        url = gateway.read_until(r"^Simulated gateway at (http://\S+);")[1]
+        gateway.read_until("^  1. ")
+        answers = [httpx.post(f"{url}/suno/fetch", json={"ids": []}).status_code for _ in range(2)]
+
+    assert gateway.lines[-2:] == ["Scenario: A\\x1b night", "  1. status requests=1 status_code=503"]
+    assert answers == [503, 200]
+
+
+def test_a_bad_scenario_starts_nothing(tmp_path: Path) -> None:
+    """Every problem has its line, the exit code is that of a wrong usage, and no gateway was started."""
+    scenario = tmp_path / "bad\x1b.toml"
+    scenario.write_text('[[faults]]\nkind = "storm"\n[[faults]]\nkind = "hang"\nrequest = "\\u001b"\n')
+    outcome = CliRunner().invoke(sandbox, ["gateway", "--scenario", str(scenario)])
+
+    assert outcome.exit_code == 2
+    *_, head, first, second = outcome.output.splitlines()
+    assert head.startswith("Error: Invalid value for --scenario: ")
+    assert head.endswith("/bad\\x1b.toml:")
+    assert first.startswith("  line 2, fault 1, kind: 'storm' will not do: it must be one of hang,")
+    assert second == "  line 5, fault 2, request: there is no such key: did you mean `requests`?"
+    assert "Simulated gateway" not in outcome.output
+
+
+def test_a_scenario_that_is_not_there_starts_nothing(tmp_path: Path) -> None:
+    """A missing file and a folder are wrong usage, with the reason of the system."""
+    (tmp_path / "folder.toml").mkdir()
+    missing, folder = (
+        CliRunner().invoke(sandbox, ["gateway", "--scenario", str(tmp_path / name)])
+        for name in ("no.toml", "folder.toml")
+    )
+
+    assert (missing.exit_code, folder.exit_code) == (2, 2)
+    assert missing.output.endswith("/no.toml: No such file or directory\n")
+    assert folder.output.endswith("/folder.toml: Is a directory\n")
 
 
 def test_the_receiver_verifies_and_tells() -> None:

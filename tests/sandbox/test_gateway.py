@@ -408,7 +408,9 @@ def test_a_malformed_item_names_its_task(http: httpx.Client, gateway: SandboxGat
     assert [item["status"] for item in batch] == [42, "SUBMITTED"]
 
 
-@pytest.mark.parametrize("body", ["", "{}", '{"kind": "flood"}', '{"kind": "status", "requests": "two"}'])
+@pytest.mark.parametrize(
+    "body", ["", "[]", "{}", '{"kind": "storm"}', '{"kind": "status", "requests": "two"}']
+)
 def test_a_fault_that_is_none_is_refused(http: httpx.Client, gateway: SandboxGateway, body: str) -> None:
     """What is not a fault is answered with 400 and a reason, and none is switched on."""
     answer = http.post("/sandbox/faults", content=body)

@@ -12,10 +12,12 @@ import secrets
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 from aiohttp import web
 
+from worker.cli.scenario import announce, chosen_scenario
 from worker.cli.terminal import examples, one_line, printable
 from worker.core.signature import new_secret
 from worker.sandbox.faults import FaultKind
@@ -34,6 +36,7 @@ HOST = click.option("--host", default=LOOPBACK, show_default=True, help="Address
 
 GATEWAY_EXAMPLES = examples(
     "suno-worker sandbox gateway --seconds 3",
+    "suno-worker sandbox gateway --scenario examples/scenarios/outage.toml",
     """curl -d '{"prompt": "rain"}' http://127.0.0.1:8100/openai-hub/suno/submit/MUSIC""",
     """curl -d '{"kind": "status", "status_code": 502, "requests": 3}' http://127.0.0.1:8100/sandbox/faults""",
 )
@@ -66,8 +69,15 @@ def sandbox() -> None:
     help="How long music takes; lyrics take a third.",
 )
 @click.option("--api-key", help="Ask for this key; without it every key is good.")
-def gateway(*, host: str, port: int, seconds: float, api_key: str | None) -> None:
+@click.option(
+    "--scenario",
+    "scenario_file",
+    type=click.Path(path_type=Path),
+    help="Play the faults of this file (TOML or JSON; examples/scenarios has one for each).",
+)
+def gateway(*, host: str, port: int, seconds: float, api_key: str | None, scenario_file: Path | None) -> None:
     """Simulate a gateway: submit, batch and single fetch, switchable faults."""
+    scenario = None if scenario_file is None else chosen_scenario(scenario_file)
     simulated = SandboxGateway(
         clock=_clock, api_key=api_key, lasts=timedelta(seconds=seconds), say=_say_request
     )
@@ -77,6 +87,10 @@ def gateway(*, host: str, port: int, seconds: float, api_key: str | None) -> Non
         for name, value in variables(url=url, api_key=api_key or "any").items():
             click.echo(f"  export {name}={value}")
         click.echo(f"\nLook: {url}/sandbox/tasks {url}/sandbox/requests  Faults: {', '.join(FaultKind)}\n")
+        if scenario is not None:
+            announce(scenario)
+            for fault in scenario.faults:
+                simulated.faults.switch_on(fault)  # their seconds count from now
 
     _serve(simulated.app(), host=host, port=port, greet=greet)
 

@@ -16,29 +16,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import assert_never
 
 import msgspec
 
-from worker.sandbox.songs import SimulatedTask, Stage, Standing, clips, lyrics
-
-
-class Dialect(StrEnum):
-    """Which family member a base URL of the sandbox plays."""
-
-    NEW_API = "new-api"
-    GOAMZ = "goamz"
-    SUNO_API = "suno-api"
-
-
-PREFIXES: Mapping[str, Dialect] = {
-    "": Dialect.NEW_API,
-    "/openai-hub": Dialect.NEW_API,
-    "/rixapi": Dialect.NEW_API,
-    "/nengyongai": Dialect.GOAMZ,
-    "/suno-api": Dialect.SUNO_API,
-}
+from worker.sandbox.appearances import Appearance
+from worker.sandbox.dialects import Dialect
+from worker.sandbox.songs import Stage, clips, lyrics
 
 _GOAMZ_WORDS: Mapping[Stage, str] = {
     Stage.SUBMITTED: "pending",
@@ -63,31 +47,26 @@ def submitted(task_id: str, *, dialect: Dialect) -> Body:
     return _body({"code": "success", "message": "", "data": task_id})
 
 
-def batch(
-    tasks: Sequence[SimulatedTask], *, at: datetime, dialect: Dialect, malformed: frozenset[str]
-) -> Body:
-    """Answer a batch fetch with the tasks that were found; an item in `malformed` makes no sense."""
+def batch(items: Sequence[Appearance], *, dialect: Dialect) -> Body:
+    """Answer a batch fetch with the tasks that were found."""
     if dialect is Dialect.GOAMZ:
         return _refusal("no batch endpoint here", dialect=dialect, status_code=404)
-    items = [
-        _nonsense(task) if task.task_id in malformed else _task_object(task, at=at, dialect=dialect)
-        for task in tasks
-    ]
+    shown = [_nonsense(item) if item.nonsense else _task_object(item, dialect=dialect) for item in items]
     nothing: list[object] | None = [] if dialect is Dialect.SUNO_API else None
-    return _body({"code": "success", "message": "", "data": items or nothing})
+    return _body({"code": "success", "message": "", "data": shown or nothing})
 
 
-def single(task: SimulatedTask, *, at: datetime, dialect: Dialect, malformed: bool) -> Body:
+def single(item: Appearance, *, dialect: Dialect) -> Body:
     """Answer a single fetch of a task that is there."""
     match dialect:
         case Dialect.GOAMZ:
-            data = _nonsense(task) if malformed else _goamz_object(task, at=at)
+            data = _nonsense(item) if item.nonsense else _goamz_object(item)
             return _body({"code": 200, "data": data, "message": "success"})
         case Dialect.SUNO_API:
-            data = _nonsense(task) if malformed else _data(task, standing=task.at(at))
+            data = _nonsense(item) if item.nonsense else _data(item)
             return _body({"code": "success", "message": "", "data": data})
         case Dialect.NEW_API:
-            data = _nonsense(task) if malformed else _task_object(task, at=at, dialect=dialect)
+            data = _nonsense(item) if item.nonsense else _task_object(item, dialect=dialect)
             return _body({"code": "success", "message": "", "data": data})
         case _:
             assert_never(dialect)
@@ -126,42 +105,45 @@ def _seconds(moment: datetime | None) -> int:
     return 0 if moment is None else int(moment.timestamp())
 
 
-def _data(task: SimulatedTask, *, standing: Standing) -> object:
-    if task.data is not None and standing.ended:
+def _data(item: Appearance) -> object:
+    task, standing = item.task, item.standing
+    if task.data is not None and standing.ended and item.word is None:
         return msgspec.Raw(task.data)
-    if standing.stage is Stage.SUBMITTED:
+    if standing.stage is Stage.SUBMITTED and item.word is None:
         return None
-    return (
-        lyrics(task, stage=standing.stage) if task.action == "LYRICS" else clips(task, stage=standing.stage)
-    )
+    if task.action == "LYRICS":
+        words = lyrics(task, stage=standing.stage)
+        return words if item.word is None else words | {"status": item.word}
+    made = clips(task, stage=standing.stage)
+    return made if item.word is None else [clip | {"status": item.word} for clip in made]
 
 
-def _task_object(task: SimulatedTask, *, at: datetime, dialect: Dialect) -> Mapping[str, object]:
-    standing = task.at(at)
+def _task_object(item: Appearance, *, dialect: Dialect) -> Mapping[str, object]:
+    task, standing = item.task, item.standing
     fields: dict[str, object] = {
         "task_id": task.task_id,
         "notify_hook": "",
         "action": task.action,
-        "status": standing.stage,
-        "fail_reason": task.fail_reason if standing.stage is Stage.FAILURE else "",
+        "status": standing.stage if item.word is None else item.word,
+        "fail_reason": item.fail_reason,
         "submit_time": _seconds(task.submitted_at),
         "start_time": _seconds(standing.started_at),
         "finish_time": _seconds(standing.finished_at),
         "progress": f"{standing.progress}%",
-        "data": _data(task, standing=standing),
+        "data": _data(item),
     }
     if dialect is Dialect.SUNO_API:
         del fields["notify_hook"], fields["progress"]
     return fields
 
 
-def _goamz_object(task: SimulatedTask, *, at: datetime) -> object:
-    standing = task.at(at)
-    if task.data is not None and standing.ended:
+def _goamz_object(item: Appearance) -> object:
+    task, standing = item.task, item.standing
+    if task.data is not None and standing.ended and item.word is None:
         return msgspec.Raw(task.data)
     fields: dict[str, object] = {
         "task_id": task.task_id,
-        "status": _GOAMZ_WORDS[standing.stage],
+        "status": _GOAMZ_WORDS[standing.stage] if item.word is None else item.word,
         "input": json.dumps(
             {"custom_mode": False, "gpt_description_prompt": task.prompt, "mv": "chirp-v3-0"}
         ),
@@ -172,10 +154,10 @@ def _goamz_object(task: SimulatedTask, *, at: datetime) -> object:
         fields |= {"title": words["title"], "text": words["text"]}
     elif standing.stage is not Stage.SUBMITTED:
         fields["clips"] = {str(clip["id"]): clip for clip in clips(task, stage=standing.stage)}
-    if standing.stage is Stage.FAILURE:
-        fields["error"] = task.fail_reason
+    if item.fail_reason or standing.stage is Stage.FAILURE:
+        fields["error"] = item.fail_reason
     return fields
 
 
-def _nonsense(task: SimulatedTask) -> Mapping[str, object]:
-    return {"task_id": task.task_id, "status": 42, "progress": [], "fail_reason": {"?": None}}
+def _nonsense(item: Appearance) -> Mapping[str, object]:
+    return {"task_id": item.task.task_id, "status": 42, "progress": [], "fail_reason": {"?": None}}

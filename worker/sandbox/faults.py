@@ -1,139 +1,127 @@
-"""Faults that can be switched on and off while the sandbox runs.
+"""What can go wrong at the sandbox: a fault says whom it strikes, when, and how.
 
-Each fault strikes requests whose path contains its `path` (empty: every request) until it is used up or
-cleared. Several may be on: a request suffers the first that fits. The control routes under `/sandbox/`
-never suffer.
+The clock of a fault starts when it is switched on. Its two ways of counting, seconds and requests, may be
+combined: `after_requests` and `requests` count only requests that fit while its seconds run.
 """
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from http import HTTPStatus
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
 
 import msgspec
-from aiohttp import web
+from msgspec import Meta
 
-_FOR_EVER = 86_400.0
-
-_HTML = "<!doctype html><html><head><title>One API</title></head><body><div id='root'></div></body></html>"
+from worker.sandbox.dialects import Dialect
 
 
 class FaultKind(StrEnum):
     """What goes wrong."""
 
-    STATUS = "status"  # another status code, with `body` or the family's JSON error
-    HTML = "html"  # 200 with the page of a single-page application
-    EMPTY = "empty"  # 200 with no body
+    # no answer, or one that is none
     HANG = "hang"  # no answer until the client gives up
     SLOW = "slow"  # the right answer, `seconds` late
+    DRIP = "drip"  # the right answer, a byte every `seconds`
+    FLOOD = "flood"  # 200 with `mib` MiB of JSON
     DROP = "drop"  # the connection breaks without a status line
-    MISSING = "missing"  # a good answer that does not name the tasks
-    MALFORMED = "malformed"  # a good answer whose items for the tasks make no sense
+    STATUS = "status"  # another status code, with `body` or the family's JSON error
+    REDIRECT = "redirect"  # 301 to `location`
+    HTML = "html"  # 200 with the page of a single-page application
+    EMPTY = "empty"  # 200 with no body
+    TRUNCATED = "truncated"  # the first half of the right answer
+    ENVELOPE = "envelope"  # 200 with an envelope that says failure
+    NULL = "null"  # 200, success, and `data` is null
+
+    # a good answer to a fetch, with odd items
+    MISSING = "missing"  # it does not name the tasks
+    MALFORMED = "malformed"  # its items for the tasks make no sense
+    WORD = "word"  # the tasks' status is `word`
+    BACKWARDS = "backwards"  # the tasks stand where they stood at their submit
+    STUCK = "stuck"  # IN_PROGRESS, 100 %, with a `fail_reason`
+    ENDLESS = "endless"  # the tasks never end: IN_PROGRESS, 99 %
+
+    # a good answer to a batch, with an odd list
+    CAP = "cap"  # at most `rows` items, however many were asked
+    REORDER = "reorder"  # the items the other way round
+    DUPLICATES = "duplicates"  # each item twice, the second time as it was at its submit
+    STRANGERS = "strangers"  # an item that nobody asked for comes first
 
 
-@dataclass(slots=True, kw_only=True)
-class Fault:
-    """One fault. `requests` is how many it still strikes; None means until it is cleared."""
+ABOUT_ITEMS = frozenset(
+    {
+        FaultKind.MISSING,
+        FaultKind.MALFORMED,
+        FaultKind.WORD,
+        FaultKind.BACKWARDS,
+        FaultKind.STUCK,
+        FaultKind.ENDLESS,
+        FaultKind.CAP,
+        FaultKind.REORDER,
+        FaultKind.DUPLICATES,
+        FaultKind.STRANGERS,
+    }
+)
+
+Seconds = Annotated[float, Meta(ge=0, le=604_800)]
+Lasting = Annotated[float, Meta(gt=0, le=604_800)]
+Number = Annotated[int, Meta(ge=0, le=1_000_000_000)]
+Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+HeaderText = Annotated[str, Meta(max_length=2048, pattern=r"^[ -~]*\Z")]
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One fault. Every kind has the keys for whom and when; `fault_keys.KEYS` says which has which others."""
 
     kind: FaultKind
-    path: str = ""
-    requests: int | None = None
-    status_code: int = int(HTTPStatus.BAD_GATEWAY)
+
+    # whom
+    path: str = ""  # requests whose path contains it
+    dialect: Dialect | None = None
+    action: Literal["MUSIC", "LYRICS"] | None = None  # as the request says; a single fetch says none
+    task_ids: tuple[str, ...] = ()  # requests that name one of them, and of these their items; `*` is a joker
+
+    # when
+    after_seconds: Seconds = 0.0
+    for_seconds: Lasting | None = None  # None: until it is cleared
+    after_requests: Number = 0  # so many are spared first
+    requests: Positive | None = None  # so many are struck then; None: all
+
+    # how
+    status_code: Annotated[int, Meta(ge=200, le=599)] | None = None
     body: str | None = None
-    content_type: str = "application/json"
-    retry_after: str | None = None
-    seconds: float = 1.0
-    task_ids: tuple[str, ...] = ()  # for MISSING and MALFORMED; empty means all
+    content_type: Annotated[str, Meta(max_length=100, pattern=r"^[\w.+-]+/[\w.+-]+\Z")] = "application/json"
+    retry_after: HeaderText | Number | None = None
+    retry_after_date: Number | None = None  # so many seconds from now, sent as a date
+    location: HeaderText = "https://frontend.example/"
+    seconds: Annotated[float, Meta(ge=0.001, le=86_400)] = 1.0
+    mib: Annotated[int, Meta(ge=1, le=4096)] = 40
+    rows: Number = 100
+    word: str = "DAYDREAMING"
+    fail_reason: str = "upstream error"
 
     def names(self, task_id: str) -> bool:
         """Whether the fault is about this task."""
-        return not self.task_ids or task_id in self.task_ids
+        return not self.task_ids or any(fnmatchcase(task_id, pattern) for pattern in self.task_ids)
 
 
-@dataclass(slots=True, kw_only=True)
-class Faults:
-    """The faults that are on, in the order in which they were switched on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What a request is about, as far as a fault can tell."""
 
-    on: list[Fault] = field(default_factory=list)
-
-    def switch_on(self, fault: Fault) -> None:
-        """Add a fault."""
-        self.on.append(fault)
-
-    def clear(self) -> int:
-        """Switch all off and return how many there were."""
-        count = len(self.on)
-        self.on.clear()
-        return count
-
-    def strike(self, *, path: str) -> Fault | None:
-        """Return the fault that this request suffers, and use it up by one."""
-        for fault in self.on:
-            if fault.path in path:
-                if fault.requests is not None:
-                    fault.requests -= 1
-                    if fault.requests <= 0:
-                        self.on.remove(fault)
-                return fault
-        return None
-
-    def add_routes(self, app: web.Application) -> None:
-        """Add `GET`, `POST` and `DELETE /sandbox/faults`."""
-        app.router.add_get("/sandbox/faults", self._list)
-        app.router.add_post("/sandbox/faults", self._add)
-        app.router.add_delete("/sandbox/faults", self._clear)
-
-    async def _list(self, _request: web.Request) -> web.Response:
-        return web.json_response({"faults": [asdict(fault) for fault in self.on]})
-
-    async def _add(self, request: web.Request) -> web.Response:
-        try:
-            fault = msgspec.json.decode(await request.read(), type=Fault)
-        except msgspec.DecodeError as error:
-            return web.json_response({"error": f"not a fault: {error}"}, status=HTTPStatus.BAD_REQUEST)
-        self.switch_on(fault)
-        return web.json_response(asdict(fault), status=HTTPStatus.CREATED)
-
-    async def _clear(self, _request: web.Request) -> web.Response:
-        return web.json_response({"cleared": self.clear()})
+    path: str
+    dialect: Dialect | None = None
+    action: str = ""
+    task_ids: tuple[str, ...] = ()
 
 
-async def suffer(fault: Fault | None, *, request: web.Request) -> web.Response | None:
-    """Return the answer that the fault gives, or None when the right answer is to be given after all."""
-    match fault:
-        case None:
-            return None
-        case Fault(kind=FaultKind.STATUS):
-            headers = {} if fault.retry_after is None else {"Retry-After": fault.retry_after}
-            return web.Response(
-                status=fault.status_code,
-                text=_error_body(fault),
-                content_type=fault.content_type,
-                headers=headers,
-            )
-        case Fault(kind=FaultKind.HTML):
-            return web.Response(text=_HTML, content_type="text/html")
-        case Fault(kind=FaultKind.EMPTY):
-            return web.Response(body=b"")
-        case Fault(kind=FaultKind.DROP):
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response(body=b"")
-        case Fault(kind=FaultKind.HANG | FaultKind.SLOW):
-            await asyncio.sleep(_FOR_EVER if fault.kind is FaultKind.HANG else fault.seconds)
-            return None
-        case _:  # what is wrong is in the answer itself
-            return None
-
-
-def _error_body(fault: Fault) -> str:
-    if fault.body is not None:
-        return fault.body
-    error = {
-        "message": f"sandbox fault: {fault.status_code}",
-        "type": "new_api_error",
-        "code": "sandbox_fault",
-    }
-    return msgspec.json.encode({"error": error}).decode()
+def fits(fault: Fault, asked: Asked) -> bool:
+    """Whether the fault is meant for such a request; one about items is meant for fetches alone."""
+    return (
+        fault.path in asked.path
+        and fault.dialect in (None, asked.dialect)
+        and fault.action in (None, asked.action)
+        and (bool(asked.task_ids) or fault.kind not in ABOUT_ITEMS)
+        and (not fault.task_ids or any(fault.names(task_id) for task_id in asked.task_ids))
+    )

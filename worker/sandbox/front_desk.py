@@ -12,8 +12,11 @@ import msgspec
 from aiohttp import web
 
 from worker.sandbox import bodies
-from worker.sandbox.bodies import Body, Dialect
-from worker.sandbox.faults import Fault, FaultKind, Faults, suffer
+from worker.sandbox.bodies import Body
+from worker.sandbox.broken_answers import instead, send
+from worker.sandbox.dialects import Dialect
+from worker.sandbox.faults import Asked, Fault, FaultKind
+from worker.sandbox.switchboard import Faults
 
 _REMEMBERED_REQUESTS = 10_000
 
@@ -49,7 +52,7 @@ class FrontDesk:
         self._clock = clock
         self._api_key = api_key
         self._say = say
-        self.faults = Faults()
+        self.faults = Faults(clock=clock)
         self.requests: deque[SeenRequest] = deque(maxlen=_REMEMBERED_REQUESTS)
 
     def add_routes(self, app: web.Application) -> None:
@@ -65,19 +68,21 @@ class FrontDesk:
         reply: Reply,
         task_ids: tuple[str, ...] = (),
         action: str = "",
-    ) -> web.Response:
+    ) -> web.StreamResponse:
         """Return the answer of the fault that strikes, else 401 without the key, else what `reply` makes."""
         seen = SeenRequest(
             at=self._clock(), method=request.method, path=request.path, task_ids=task_ids, action=action
         )
         self.requests.append(seen)
-        fault = self.faults.strike(path=request.path)
+        asked = Asked(path=request.path, dialect=dialect, action=action, task_ids=task_ids)
+        fault = self.faults.strike(asked)
         seen.fault = None if fault is None else fault.kind
         try:
-            answer = await suffer(fault, request=request)
+            answer = await instead(fault, request=request)
             if answer is None:
                 body = reply(fault) if self._admits(request) else bodies.unauthorized(dialect=dialect)
-                answer = json_answer(body.content, status_code=body.status_code)
+                right = json_answer(body.content, status_code=body.status_code)
+                answer = await send(right, fault=fault, request=request)
             if seen.fault is not FaultKind.DROP:
                 seen.status_code = answer.status
             return answer

@@ -1,6 +1,6 @@
 """A simulated gateway: submit, batch and single fetch, tasks that take a few seconds, switchable faults.
 
-The first part of the path chooses the kind of gateway (`bodies.PREFIXES`): `/openai-hub`, `/rixapi` and
+The first part of the path chooses the kind of gateway (`dialects.PREFIXES`): `/openai-hub`, `/rixapi` and
 the bare path speak New-API, `/nengyongai` GoAmz, `/suno-api` the origin's form. All share one set of tasks.
 
 A submit may carry `"sandbox": {"task_id", "seconds", "outcome", "fail_reason", "data"}` to choose what
@@ -21,8 +21,10 @@ import msgspec
 from aiohttp import web
 
 from worker.sandbox import bodies
-from worker.sandbox.bodies import Body, Dialect
-from worker.sandbox.faults import Fault, FaultKind
+from worker.sandbox.appearances import Appearance, seen_through
+from worker.sandbox.bodies import Body
+from worker.sandbox.dialects import PREFIXES, Dialect
+from worker.sandbox.faults import Fault
 from worker.sandbox.front_desk import FrontDesk, SeenRequest, json_answer
 from worker.sandbox.songs import SimulatedTask, Stage
 
@@ -82,7 +84,7 @@ class SandboxGateway:
     def app(self) -> web.Application:
         """Return a new application over this gateway's state."""
         app = web.Application(client_max_size=_LARGEST_REQUEST)
-        for prefix, dialect in bodies.PREFIXES.items():
+        for prefix, dialect in PREFIXES.items():
             submit, batch, single = (
                 partial(handler, dialect=dialect)
                 for handler in (self._submit, self._fetch_batch, self._fetch_single)
@@ -94,7 +96,7 @@ class SandboxGateway:
         self._desk.add_routes(app)
         return app
 
-    async def _submit(self, request: web.Request, *, dialect: Dialect) -> web.Response:
+    async def _submit(self, request: web.Request, *, dialect: Dialect) -> web.StreamResponse:
         action = request.match_info["action"].upper()
         content = await request.read()
 
@@ -112,7 +114,7 @@ class SandboxGateway:
 
         return await self._desk.answer(request, dialect=dialect, reply=reply, action=action)
 
-    async def _fetch_batch(self, request: web.Request, *, dialect: Dialect) -> web.Response:
+    async def _fetch_batch(self, request: web.Request, *, dialect: Dialect) -> web.StreamResponse:
         try:
             fetch = msgspec.json.decode(await request.read(), type=_Fetch)
         except msgspec.DecodeError as error:
@@ -120,29 +122,23 @@ class SandboxGateway:
             return await self._desk.answer(request, dialect=dialect, reply=lambda _fault: refusal)
 
         def reply(fault: Fault | None) -> Body:
+            now = self._clock()
             found = [self.tasks[task_id] for task_id in dict.fromkeys(fetch.ids) if task_id in self.tasks]
-            return bodies.batch(
-                [task for task in found if not _spoils(fault, FaultKind.MISSING, task_id=task.task_id)],
-                at=self._clock(),
-                dialect=dialect,
-                malformed=frozenset(
-                    task_id for task_id in fetch.ids if _spoils(fault, FaultKind.MALFORMED, task_id=task_id)
-                ),
-            )
+            items = seen_through(fault, [Appearance.of(task, at=now) for task in found])
+            return bodies.batch(items, dialect=dialect)
 
         return await self._desk.answer(
             request, dialect=dialect, reply=reply, task_ids=fetch.ids, action=fetch.action
         )
 
-    async def _fetch_single(self, request: web.Request, *, dialect: Dialect) -> web.Response:
+    async def _fetch_single(self, request: web.Request, *, dialect: Dialect) -> web.StreamResponse:
         task_id = request.match_info["task_id"]
 
         def reply(fault: Fault | None) -> Body:
             task = self.tasks.get(task_id)
-            if task is None or _spoils(fault, FaultKind.MISSING, task_id=task_id):
-                return bodies.unknown_task(dialect=dialect)
-            malformed = _spoils(fault, FaultKind.MALFORMED, task_id=task_id)
-            return bodies.single(task, at=self._clock(), dialect=dialect, malformed=malformed)
+            truth = [] if task is None else [Appearance.of(task, at=self._clock())]
+            shown = [item for item in seen_through(fault, truth) if item.task is task]
+            return bodies.single(shown[0], dialect=dialect) if shown else bodies.unknown_task(dialect=dialect)
 
         return await self._desk.answer(request, dialect=dialect, reply=reply, task_ids=(task_id,))
 
@@ -166,10 +162,6 @@ class SandboxGateway:
         now = self._clock()
         tasks = [_described(task, now=now) for task in self.tasks.values()]
         return json_answer(msgspec.json.encode({"tasks": tasks}))
-
-
-def _spoils(fault: Fault | None, kind: FaultKind, *, task_id: str) -> bool:
-    return fault is not None and fault.kind is kind and fault.names(task_id)
 
 
 def _described(task: SimulatedTask, *, now: datetime) -> Mapping[str, object]:

@@ -18,7 +18,9 @@ from http import HTTPStatus
 import msgspec
 from aiohttp import web
 
-from worker.sandbox.faults import Fault, FaultKind, Faults, suffer
+from worker.sandbox.broken_answers import instead
+from worker.sandbox.faults import Asked, Fault, FaultKind
+from worker.sandbox.switchboard import Faults
 from worker.sandbox.verification import Verifier
 
 _LARGEST_WEBHOOK = 64 * 1024 * 1024
@@ -73,7 +75,7 @@ class SandboxReceiver:
         self._verify = verify
         self._say = say
         self._news = threading.Condition()
-        self.faults = Faults()
+        self.faults = Faults(clock=clock)
         self.webhooks: list[Webhook] = []
         self._seen_ids: set[str] = set()
 
@@ -97,7 +99,7 @@ class SandboxReceiver:
         with self._news:
             return self._news.wait_for(lambda: enough(self.webhooks), timeout=seconds)
 
-    async def _receive(self, request: web.Request) -> web.Response:
+    async def _receive(self, request: web.Request) -> web.StreamResponse:
         webhook = self._read(request, body=await request.read())
         with self._news:
             self.webhooks.append(webhook)
@@ -105,7 +107,7 @@ class SandboxReceiver:
             self._news.notify_all()
         if self._say is not None:
             self._say(webhook)
-        answer = await suffer(self.faults.strike(path=request.path), request=request)
+        answer = await instead(self.faults.strike(Asked(path=request.path)), request=request)
         if answer is not None:
             return answer
         if webhook.problem is not None:
