@@ -26,10 +26,18 @@ class Lease:
     alone: bool
 
 
-def add(session: Session, *, gateway: str, action: str, next_poll_at: datetime, youngest_at: datetime) -> int:
+def add(
+    session: Session,
+    *,
+    gateway: str,
+    action: str,
+    next_poll_at: datetime,
+    youngest_at: datetime,
+    alone: bool = False,
+) -> int:
     """Insert a batch and return its id; its tasks follow in the same transaction."""
     statement = insert(PollBatch).values(
-        gateway=gateway, action=action, next_poll_at=next_poll_at, youngest_at=youngest_at
+        gateway=gateway, action=action, next_poll_at=next_poll_at, youngest_at=youngest_at, alone=alone
     )
     batch_id: int = run_scalars(session, statement.returning(PollBatch.id)).one()
     return batch_id

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import insert, update
+from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from worker.db import poll_batches
-from worker.db.models import PollBatch, SunoTask
+from worker.db.models import SunoTask
 from worker.db.poll_batches import Lease
-from worker.db.statements import run, run_scalars
+from worker.db.statements import run
 from worker.db.suno_tasks import Watched
 
 
@@ -20,14 +20,14 @@ def move_apart(session: Session, *, lease: Lease, watched: Watched, next_poll_at
     Only the holder of a lease may call it, in the transaction that has written the batch's row: that row is
     locked, so nobody else moves its tasks meanwhile.
     """
-    batch = insert(PollBatch).values(
+    batch_id = poll_batches.add(
+        session,
         gateway=lease.gateway,
         action=lease.action,
         next_poll_at=next_poll_at,
         youngest_at=watched.known.enqueued_at,
         alone=True,
     )
-    batch_id = run_scalars(session, batch.returning(PollBatch.id)).one()
     moved = (
         update(SunoTask)
         .where(SunoTask.id == watched.id, SunoTask.poll_batch_id == lease.batch_id)
