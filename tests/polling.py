@@ -14,7 +14,7 @@ from worker.batches import PolledGateway
 from worker.clients.gateway import GatewayTarget
 from worker.clients.portal import Portal
 from worker.core.lifecycle import Absent, Action, Limits, Observation, Seen, Status, Times
-from worker.core.wire import Bad, Fetch, Good, Reply
+from worker.core.wire import Bad, Fetch, Good, Reply, Trouble
 from worker.db.models import Delivery, Gateway, PollBatch, SunoTask, Transition
 from worker.db.session import Sessions
 from worker.poller import Poller
@@ -40,11 +40,15 @@ def seen(status: Status | None, *, data: str | None = None, progress: int | None
 
 @dataclass
 class Gateways:
-    """A gateway client that answers from a table and notes what it was asked."""
+    """A gateway client that answers from a table and notes what it was asked.
+
+    A request that holds an id with a Bad gets that; one with more than `most_ids` is refused.
+    """
 
     replies: Mapping[str, Observation | Bad] = field(default_factory=dict)
     asked: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
+    most_ids: int = 100
 
     async def fetch(
         self, target: GatewayTarget, *, action: Action, task_ids: Sequence[str]
@@ -54,6 +58,9 @@ class Gateways:
         for group in groups:
             self.asked.append((target.name, action.value, group))
             self.meanwhile()
+            if len(group) > self.most_ids:
+                yield group, Bad(trouble=Trouble.REFUSED, message="HTTP 413: too many")
+                return
             bad = next((reply for name in group if isinstance(reply := self.replies.get(name), Bad)), None)
             if bad is not None:
                 yield group, bad
