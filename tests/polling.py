@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from tests.factory import add_batch, add_gateway, add_task
+from worker.asking import Fetches
 from worker.batches import PolledGateway
 from worker.clients.gateway import GatewayTarget
 from worker.clients.portal import Portal
@@ -79,14 +80,22 @@ class Bench:
     sessions: Sessions
     portal: Portal
     client: Gateways = field(default_factory=Gateways)
+    real_client: Fetches | None = None
     rings: list[str] = field(default_factory=list)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
-    def polled(self, name: str, *, fetch: Fetch = Fetch.BATCH, batch_size: int = 100) -> PolledGateway:
+    def polled(
+        self,
+        name: str,
+        *,
+        base_url: str = "http://gateway.example",
+        fetch: Fetch = Fetch.BATCH,
+        batch_size: int = 100,
+    ) -> PolledGateway:
         """Return a configured gateway."""
         target = GatewayTarget(
             name=name,
-            base_url="http://gateway.example",
+            base_url=base_url,
             api_key="k",
             fetch=fetch,
             auth_header="Authorization",
@@ -97,18 +106,22 @@ class Bench:
             target=target, batch_size=batch_size, concurrency=4, cooldown=timedelta(seconds=5)
         )
 
-    def poll(self, *gateways: PolledGateway) -> dict[str, object]:
-        """Run the poller once."""
+    def poller(self, *gateways: PolledGateway) -> Poller:
+        """Return a new worker's poller of these gateways, or of `hub`."""
         polled = {gateway.target.name: gateway for gateway in gateways or (self.polled("hub"),)}
-        poller = Poller(
+        return Poller(
             sessions=self.sessions,
             polled=polled,
             limits=LIMITS,
             poll_interval=INTERVAL,
-            client=self.client,
+            client=self.real_client or self.client,
             submit=self.portal.submit,
             ring_deliver=lambda: self.rings.append("deliver"),
         )
+
+    def poll(self, *gateways: PolledGateway) -> dict[str, object]:
+        """Run a new worker's poller once."""
+        poller = self.poller(*gateways)
         return poller.run(stop=threading.Event(), ring_successor=lambda: self.rings.append("poll"))
 
     def add(self, *task_ids: str, gateway: str = "hub", **columns: object) -> int:
@@ -123,6 +136,22 @@ class Bench:
             for task_id in task_ids:
                 add_task(session, gateway=gateway, task_id=task_id, poll_batch_id=batch_id, **values)
         return batch_id
+
+    def make_due(self) -> None:
+        """Let every cool-down and every wait be over."""
+        with self.sessions.begin() as session:
+            session.execute(update(Gateway).values(cooling_until=None))
+            session.execute(update(PollBatch).values(next_poll_at=self.now))
+
+    def pass_time(self, passed: timedelta) -> None:
+        """Bring every poll nearer by as much as if the time had passed."""
+        for batch in self.batches():
+            with self.sessions.begin() as session:
+                session.execute(
+                    update(PollBatch)
+                    .where(PollBatch.id == batch.id)
+                    .values(next_poll_at=batch.next_poll_at - passed)
+                )
 
     def task(self, task_id: str) -> SunoTask:
         """Return a task's row."""

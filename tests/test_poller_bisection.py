@@ -12,18 +12,11 @@ from sqlalchemy import select, update
 from tests.polling import INTERVAL, Bench, seen
 from worker.core.lifecycle import Status
 from worker.core.wire import Bad, Fetch, Trouble
-from worker.db.models import Gateway, PollBatch, SunoTask
+from worker.db.models import PollBatch, SunoTask
 
 REFUSED = Bad(trouble=Trouble.REFUSED, message="HTTP 400: bad id")
 DOWN = Bad(trouble=Trouble.SERVER_ERROR, message="HTTP 500: oops")
 SLOW = INTERVAL * 30
-
-
-def make_due(bench: Bench) -> None:
-    """Let the cool-down and every wait be over."""
-    with bench.sessions.begin() as session:
-        session.execute(update(Gateway).values(cooling_until=None))
-        session.execute(update(PollBatch).values(next_poll_at=bench.now))
 
 
 def statuses(bench: Bench) -> dict[str, str]:
@@ -91,7 +84,7 @@ def test_a_refused_id_is_asked_alone_and_rarely_until_it_is_answered(
     bench.client.replies = {"a": REFUSED}
     with caplog.at_level(logging.INFO):
         for _ in range(3):
-            make_due(bench)
+            bench.make_due()
             bench.poll()
             (batch,) = bench.batches()
             assert batch.last_polled_at is not None
@@ -105,7 +98,7 @@ def test_a_refused_id_is_asked_alone_and_rarely_until_it_is_answered(
     assert bench.gateway().failures == 0
 
     bench.client.replies = {"a": seen(Status.IN_PROGRESS)}
-    make_due(bench)
+    bench.make_due()
     bench.poll()
     (batch,) = bench.batches()
     assert batch.last_polled_at is not None
@@ -161,7 +154,7 @@ def test_a_probe_of_such_a_gateway_costs_3_requests_too(bench: Bench, fetch: Fet
     bench.client.replies = dict.fromkeys(ids, REFUSED)
 
     for failures in (1, 2, 3):
-        make_due(bench)
+        bench.make_due()
         bench.poll(bench.polled("hub", fetch=fetch))
         assert len(requests(bench)) <= 3
         assert bench.gateway().failures == failures
@@ -183,11 +176,11 @@ def test_refused_ids_in_both_halves_are_found_in_the_next_turns(bench: Bench) ->
     while set(statuses(bench).values()) != {"SUCCESS", "SUBMITTED"} or len(bench.batches()) != 2:
         turns += 1
         assert turns < 20
-        make_due(bench)
+        bench.make_due()
         requests(bench)
         bench.poll()
 
-    make_due(bench)
+    bench.make_due()
     bench.poll()
     assert {name for name, status in statuses(bench).items() if status == "SUBMITTED"} == poison
     assert {batch.alone for batch in bench.batches()} == {True}
