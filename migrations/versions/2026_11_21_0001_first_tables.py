@@ -63,6 +63,7 @@ def _create_gateways() -> None:
         sa.Column("configured_at", MOMENT, nullable=True),
         sa.Column("cooling_until", MOMENT, nullable=True),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("trouble", sa.String(length=16), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_error_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_gateways")),
@@ -109,6 +110,7 @@ def _create_poll_batches() -> None:
         sa.Column("claims", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("youngest_at", MOMENT, nullable=False),
         sa.Column("last_polled_at", MOMENT, nullable=True),
+        sa.Column("alone", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.ForeignKeyConstraint(
             ["gateway"], ["gateways.name"], name=op.f("fk_poll_batches_gateway_gateways")
         ),

@@ -52,7 +52,11 @@ class Gateway(Base):
     batch_size: Mapped[int] = mapped_column(server_default=text("100"))  # most tasks of one poll batch
     configured_at: Mapped[datetime | None]  # when a worker or `migrate` last had it in its settings
     cooling_until: Mapped[datetime | None]  # no claims before; set by a bad answer, cleared by a good one
-    failures: Mapped[int] = mapped_column(server_default=text("0"))  # bad answers in a row
+    # bad answers in a row, those that came during one cool-down counted once
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    trouble: Mapped[str | None] = mapped_column(
+        String(16)
+    )  # what the last bad answer was; cleared by a good one
     last_error: Mapped[str | None] = mapped_column(Text)  # one line, masked; cleared by a good answer
     last_error_at: Mapped[datetime | None]
 
@@ -80,6 +84,8 @@ class PollBatch(Base):
     claims: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token: +1 for each claim
     youngest_at: Mapped[datetime]  # `enqueued_at` of its youngest task: the batch's age, hence its cadence
     last_polled_at: Mapped[datetime | None]  # last answer, good or bad
+    # The gateway refused it as a whole, or the one id in it: never merged with others until it is answered.
+    alone: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class SunoTask(Base):

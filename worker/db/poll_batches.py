@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
@@ -22,12 +23,21 @@ class Lease:
     claims: int
     youngest_at: datetime
     leased_until: datetime
+    alone: bool
 
 
-def add(session: Session, *, gateway: str, action: str, next_poll_at: datetime, youngest_at: datetime) -> int:
+def add(
+    session: Session,
+    *,
+    gateway: str,
+    action: str,
+    next_poll_at: datetime,
+    youngest_at: datetime,
+    alone: bool = False,
+) -> int:
     """Insert a batch and return its id; its tasks follow in the same transaction."""
     statement = insert(PollBatch).values(
-        gateway=gateway, action=action, next_poll_at=next_poll_at, youngest_at=youngest_at
+        gateway=gateway, action=action, next_poll_at=next_poll_at, youngest_at=youngest_at, alone=alone
     )
     batch_id: int = run_scalars(session, statement.returning(PollBatch.id)).one()
     return batch_id
@@ -62,7 +72,7 @@ def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: 
         update(PollBatch)
         .where(PollBatch.id.in_(select(due.c.id)))
         .values(next_poll_at=until, leased_until=until, claims=PollBatch.claims + 1)
-        .returning(PollBatch.id, PollBatch.action, PollBatch.claims, PollBatch.youngest_at)
+        .returning(PollBatch.id, PollBatch.action, PollBatch.claims, PollBatch.youngest_at, PollBatch.alone)
     )
     return [
         Lease(
@@ -72,6 +82,7 @@ def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: 
             claims=row.claims,
             youngest_at=row.youngest_at,
             leased_until=until,
+            alone=row.alone,
         )
         for row in run(session, statement)
     ]
@@ -86,12 +97,14 @@ def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, 
     )
 
 
-def release_lease_seen(session: Session, *, lease: Lease, next_poll_at: datetime, now: datetime) -> bool:
+def release_lease_seen(
+    session: Session, *, lease: Lease, next_poll_at: datetime, alone: bool = False, now: datetime
+) -> bool:
     """End the lease and set the next due time; False when another claim has come since."""
     return _write_if_claim_seen(
         session,
         lease=lease,
-        values={"next_poll_at": next_poll_at, "leased_until": None, "last_polled_at": now},
+        values={"next_poll_at": next_poll_at, "leased_until": None, "last_polled_at": now, "alone": alone},
     )
 
 
@@ -102,7 +115,7 @@ def delete_empty(session: Session, *, batch_id: int) -> bool:
     return run(session, statement).first() is not None
 
 
-def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, datetime | None]) -> bool:
+def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, Any]) -> bool:
     statement = (
         update(PollBatch)
         .where(PollBatch.id == lease.batch_id, PollBatch.claims == lease.claims)
