@@ -5,8 +5,8 @@ transaction, so there is no moment in which a result exists and its webhook does
 gateway's trouble: it moves the gateway's next poll and no task. An answer that comes after its lease has been
 taken over by another worker changes nothing.
 
-Left for later rooms: batches that thin out are not merged yet, and a batch that the gateway refuses because
-of one poisonous id is not bisected yet; it is retried as a whole while the gateway cools down.
+Left for a later room: a batch that the gateway refuses because of one poisonous id is not bisected yet; it is
+retried as a whole while the gateway cools down.
 """
 
 from __future__ import annotations
@@ -114,7 +114,13 @@ class Poller:
             name = names[(self._rotation + offset) % len(names)]
             try:
                 with self._sessions.begin() as session:
-                    claimed = claim_batches(session, gateway=self._polled[name], free=free - len(taken))
+                    claimed = claim_batches(
+                        session,
+                        gateway=self._polled[name],
+                        free=free - len(taken),
+                        interval=self._poll_interval,
+                        now=read_now(session),
+                    )
             except DATABASE_TROUBLE as error:
                 if not is_passing(error):
                     raise
