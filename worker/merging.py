@@ -11,7 +11,7 @@ that record finds its claim no more and writes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -47,7 +47,8 @@ class Merging:
 def merge_due(session: Session, *, merging: Merging, most: int) -> Merged:
     """Make at most `most` requests of what is due, as full as can be; the caller leases them."""
     size = merging.batch_size
-    due = claimable.lock_due(session, gateway=merging.gateway, room=most * size, rows=ROWS, now=merging.now)
+    room = 2 * most * size  # the longest due may not fit together
+    due = claimable.lock_due(session, gateway=merging.gateway, room=room, rows=ROWS, now=merging.now)
     draft = pack(_seen(due, merging=merging), batch_size=size, most=most)
     soon = _lock_soon(session, requests=draft.requests, merging=merging)
     donors = [*draft.left, *_seen(soon, merging=merging)]
@@ -70,20 +71,20 @@ def _seen(batches: Iterable[Claimable], *, merging: Merging) -> list[Batch]:
     ]
 
 
-def _lock_soon(session: Session, *, requests: Iterable[Request], merging: Merging) -> list[Claimable]:
-    """Lock what the thin ones of `requests` may be filled with; asks nothing when all are full."""
-    full = thin_below(batch_size=merging.batch_size)
+def _lock_soon(session: Session, *, requests: Sequence[Request], merging: Merging) -> list[Claimable]:
+    """Lock what `requests` may be filled with; asks nothing when all are full."""
     room: dict[str, int] = {}
     for request in requests:
-        if request.size < full:
+        if request.size < merging.batch_size:
             room[request.action] = room.get(request.action, 0) + merging.batch_size - request.size
     if not room:
         return []
+    widest = max(merging.batch_size - request.size for request in requests)
     return claimable.lock_thin(
         session,
         gateway=merging.gateway,
         actions=room,
-        thin_below=full,
+        below=min(thin_below(batch_size=merging.batch_size), widest + 1),
         room=2 * max(room.values()),  # some of them will not fit
         rows=ROWS,
         interval=merging.interval,

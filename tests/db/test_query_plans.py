@@ -70,7 +70,7 @@ def lock_thin(session: Session) -> object:
         session,
         gateway="hub",
         actions=["MUSIC"],
-        thin_below=90,
+        below=90,
         room=99,
         rows=500,
         interval=timedelta(seconds=10),

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, func, literal, literal_column, select
+from sqlalchemy import Boolean, ColumnElement, case, func, literal, literal_column, select
 from sqlalchemy.orm import Session
 
 from worker.core.schedule import cadence
@@ -42,29 +42,29 @@ def lock_thin(
     *,
     gateway: str,
     actions: Collection[str],
-    thin_below: int,
+    below: int,
     room: int,
     rows: int,
     interval: timedelta,
     now: datetime,
 ) -> list[Claimable]:
-    """Return thin batches that are due within half of their interval, soonest first, until `room` tasks.
+    """Return batches of less than `below` tasks that are due within half of their interval, soonest first.
 
-    `interval` is that of the youngest batches. A batch that somebody has leased is never returned: one whose
-    lease has ended is due.
+    Of each action until it has `room` tasks. `interval` is that of the youngest batches; `below` is at most
+    90, where the index ends. A batch that somebody has leased is never returned: one whose lease has ended is
+    due.
     """
     *steps, (_, longest) = cadence(interval=interval)
     last = _moment(now + longest / 2)
     soon = case(
-        *((PollBatch.youngest_at > now - below, _moment(now + wait / 2)) for below, wait in steps), else_=last
+        *((PollBatch.youngest_at > now - age, _moment(now + wait / 2)) for age, wait in steps), else_=last
     )
     thin = (
         PollBatch.gateway == gateway,
         PollBatch.action.in_(sorted(actions)),
         PollBatch.leased_until.is_(None),
-        literal_column("poll_batches.size")
-        < literal_column("90"),  # in the index's own words, not a parameter
-        PollBatch.size < thin_below,
+        literal_column("poll_batches.size < 90", Boolean),  # the index's own words: no parameter proves them
+        PollBatch.size < below,
         PollBatch.next_poll_at > now,
         PollBatch.next_poll_at <= last,
         PollBatch.next_poll_at <= soon,
