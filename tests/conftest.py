@@ -16,7 +16,9 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
+from tests.polling import Bench
 from tests.servers import PostgresServer, serve_postgres
+from worker.clients.portal import Portal
 from worker.db.migrate import upgrade
 from worker.db.session import Sessions, make_engine, make_sessions
 from worker.embedded.valkey import launch_valkey
@@ -107,6 +109,20 @@ def engine(database_url: str) -> Iterator[Engine]:
 def sessions(engine: Engine) -> Sessions:
     """Give the factory of sessions on the test's own database."""
     return make_sessions(engine)
+
+
+@pytest.fixture
+def portal() -> Iterator[Portal]:
+    """Give an event loop in a thread of its own."""
+    portal = Portal.start()
+    yield portal
+    portal.close()
+
+
+@pytest.fixture
+def bench(sessions: Sessions, portal: Portal) -> Bench:
+    """Give a poller with nothing to do yet, on the test's own database."""
+    return Bench(sessions=sessions, portal=portal)
 
 
 def migrate(url: str) -> None:

@@ -162,6 +162,18 @@ def test_a_live_lease_gives_and_takes_nothing(sweeps: Sweeps) -> None:
     assert len(batches(sweeps.sessions)) == 2
 
 
+def test_a_batch_that_the_gateway_refuses_is_asked_by_itself(sweeps: Sweeps) -> None:
+    """Due or due soon, it is merged with none, or it would spoil the others' request."""
+    with sweeps.sessions.begin() as session:
+        add(session, 1)
+        due = add(session, 1, alone=True)
+        soon = add(session, 1, alone=True, next_poll_at=NOW + SECOND)
+    claimed = sweeps.claim()
+    assert [len(batch.tasks) for batch in claimed] == [1, 1]
+    assert {batch.lease.alone for batch in claimed} == {False, True}
+    assert {due, soon} < set(batches(sweeps.sessions))
+
+
 def test_the_late_record_of_a_batch_that_was_emptied_changes_nothing(sweeps: Sweeps) -> None:
     """Its lease ended, its task moved into a larger batch, and the old claim's answer finds no batch."""
     with sweeps.sessions.begin() as session:

@@ -80,6 +80,7 @@ def _lease(
             claims=batch.claims + 1,
             youngest_at=max((task.known.enqueued_at for task in tasks[batch.id]), default=batch.youngest_at),
             leased_until=now + gateway.target.timeout + LEASE_MARGIN,
+            alone=batch.alone,
         )
         for batch in batches
     ]

@@ -15,11 +15,13 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from worker.advice import advice
 from worker.core.origins import OriginHealth, after
 from worker.core.schedule import cooldown
 from worker.core.webhook import PostOutcome
-from worker.core.wire import Good, Reply
+from worker.core.wire import Good, Reply, Trouble
 from worker.db import gateways, origins
+from worker.db.gateways import Health
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +35,61 @@ class Change:
     now: OriginHealth
 
 
-def record_reply(session: Session, *, name: str, reply: Reply, base: timedelta, now: datetime) -> None:
-    """Note whether the gateway is well; `base` is the first cool-down, which doubles with each bad answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shift:
+    """What one answer made of a gateway: its trouble before and now; now None for one that is well again."""
+
+    name: str
+    before: str | None
+    now: Trouble | None
+    message: str = ""
+    cooling_until: datetime | None = None
+
+
+def record_reply(
+    session: Session, *, name: str, reply: Reply, base: timedelta, now: datetime
+) -> Shift | None:
+    """Note how the gateway is; `base` is the first cool-down, which doubles with each probe that fails.
+
+    Answers to requests that were under way when the cool-down began count as one failure with the first.
+    Returns, for `log_shift`, what changed; None for a good answer of a gateway that was well.
+    """
     if isinstance(reply, Good):
-        gateways.record_health(session, name=name)
-        return
-    health = gateways.lock(session, name=name)
+        was_unwell = gateways.record_health(session, name=name)
+        return Shift(name=name, before=None, now=None) if was_unwell else None
+    before = gateways.lock(session, name=name) or Health(cooling_until=None, failures=0, trouble=None)
+    is_cooling = before.cooling_until is not None and before.cooling_until > now
+    failures = before.failures if is_cooling else before.failures + 1
     wait = cooldown(
         trouble=reply.trouble,
-        failures=1 if health is None else health.failures + 1,
+        failures=failures,
         base=base,
         retry_after=reply.retry_after,
         jitter=random.random(),  # noqa: S311 - spreads load
     )
-    gateways.record_trouble(session, name=name, message=reply.message, cooling_until=now + wait, now=now)
+    until = max(now + wait, before.cooling_until or now)
+    health = Health(cooling_until=until, failures=failures, trouble=reply.trouble.value)
+    gateways.record_trouble(session, name=name, health=health, message=reply.message, now=now)
+    return Shift(
+        name=name, before=before.trouble, now=reply.trouble, message=reply.message, cooling_until=until
+    )
+
+
+def log_shift(shift: Shift) -> None:
+    """Tell how a gateway fares: loudly when its key is refused, once when it changes, quietly in between."""
+    if shift.now is None or shift.cooling_until is None:
+        logger.info("gateway=%s is well again", shift.name)
+        return
+    level = logging.ERROR if shift.now is Trouble.UNAUTHORIZED else logging.WARNING
+    logger.log(
+        level if shift.now != shift.before else logging.INFO,
+        "gateway=%s trouble=%s cooling_until=%s its tasks stay as they are: %s; %s",
+        shift.name,
+        shift.now,
+        shift.cooling_until.isoformat(timespec="seconds"),
+        shift.message,
+        advice(shift.now, gateway=shift.name),
+    )
 
 
 def record_outcomes(

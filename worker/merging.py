@@ -66,6 +66,7 @@ def _seen(batches: Iterable[Claimable], *, merging: Merging) -> list[Batch]:
             action=batch.action,
             size=batch.size,
             interval=poll_interval(age=merging.now - batch.youngest_at, interval=merging.interval),
+            alone=batch.alone,
         )
         for batch in batches
     ]
@@ -75,11 +76,11 @@ def _lock_soon(session: Session, *, requests: Sequence[Request], merging: Mergin
     """Lock what `requests` may be filled with; asks nothing when all are full."""
     room: dict[str, int] = {}
     for request in requests:
-        if request.size < merging.batch_size:
+        if request.size < merging.batch_size and not request.alone:
             room[request.action] = room.get(request.action, 0) + merging.batch_size - request.size
     if not room:
         return []
-    widest = max(merging.batch_size - request.size for request in requests)
+    widest = max(merging.batch_size - request.size for request in requests if not request.alone)
     return claimable.lock_thin(
         session,
         gateway=merging.gateway,

@@ -31,7 +31,7 @@ def write_steps(session: Session, *, steps: Sequence[tuple[Watched, Step]], now:
     ]
     suno_tasks.write_if_status_seen(session, steps=valid, now=now)
     ended = Counter(watched.batch_id for watched, step in valid if step.known.status in TERMINAL)
-    poll_batches.shrink(session, ended=ended)
+    poll_batches.shrink(session, left=ended)
     moved = [
         (watched.id, step.transition[0].value, step.transition[1].value)
         for watched, step in valid

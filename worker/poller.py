@@ -4,9 +4,6 @@ One claim is one poll batch, one answer is one record. The transition and the ou
 transaction, so there is no moment in which a result exists and its webhook does not. A bad answer is the
 gateway's trouble: it moves the gateway's next poll and no task. An answer that comes after its lease has been
 taken over by another worker changes nothing.
-
-Left for a later room: a batch that the gateway refuses because of one poisonous id is not bisected yet; it is
-retried as a whole while the gateway cools down.
 """
 
 from __future__ import annotations
@@ -16,44 +13,19 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import timedelta
 
-from sqlalchemy.orm import Session
-
+from worker.answers import Late, Written, log_answer, write_answer
+from worker.asking import Fetches, Polled, ask
 from worker.batches import LEASE_MARGIN, ClaimedBatch, PolledGateway, claim_batches
-from worker.clients.gateway import GatewayTarget
-from worker.core.lifecycle import TERMINAL, Action, Limits, Status, Step, Unanswered, advance
-from worker.core.schedule import next_poll_wait
-from worker.core.wire import Bad, Good, Reply
-from worker.db import poll_batches
+from worker.core.lifecycle import TERMINAL, Limits
 from worker.db.clock import read_now
 from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, persist
 from worker.db.session import Sessions
-from worker.db.suno_tasks import Watched
-from worker.health import record_reply
-from worker.outbox import write_steps
+from worker.release import Pace
 from worker.stream import Claimed, Stream, Submit
 
 logger = logging.getLogger(__name__)
-
-
-class Fetches(Protocol):
-    """The gateway client's one verb."""
-
-    def fetch(
-        self, target: GatewayTarget, *, action: Action, task_ids: Sequence[str]
-    ) -> AsyncIterator[tuple[tuple[str, ...], Reply]]:
-        """Ask about `task_ids`; yield each answer with the ids it was asked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Polled:
-    """One answer of a gateway. `last`: the batch has no further request, its lease can end."""
-
-    task_ids: tuple[str, ...]
-    reply: Reply
-    last: bool
 
 
 @dataclass(slots=True)
@@ -65,6 +37,13 @@ class Counts:
     finished: int = 0
     troubles: int = 0
     lost: int = 0
+
+    def add(self, polled: Polled, written: Written) -> None:
+        """Count one answer."""
+        self.polled += len(polled.task_ids)
+        self.troubles += polled.is_trouble
+        self.transitions += sum(step.transition is not None for _, step in written.steps)
+        self.finished += sum(step.known.status in TERMINAL for _, step in written.steps)
 
 
 class Poller:
@@ -130,22 +109,10 @@ class Poller:
             more = more or claimed.more
         return Claimed(items=taken, more=more)
 
-    async def call(self, item: ClaimedBatch) -> AsyncIterator[Polled]:
-        """Ask the gateway, in requests of at most its batch size; stop at the first bad answer."""
+    def call(self, item: ClaimedBatch) -> AsyncIterator[Polled]:
+        """Ask the gateway, one request after the other."""
         gateway = self._polled[item.lease.gateway]
-        ids = list(item.tasks)
-        if not ids:
-            yield Polled(task_ids=(), reply=Good(observations={}), last=True)
-        answered = 0
-        action = Action(item.lease.action)
-        for start in range(0, len(ids), gateway.batch_size):
-            asked = ids[start : start + gateway.batch_size]
-            async for task_ids, reply in self._client.fetch(gateway.target, action=action, task_ids=asked):
-                answered += len(task_ids)
-                last = answered >= len(ids) or isinstance(reply, Bad)
-                yield Polled(task_ids=task_ids, reply=reply, last=last)
-                if last:
-                    return
+        return ask(item, gateway=gateway, client=self._client, shuffle=_shuffled)
 
     def record(self, finished: Sequence[tuple[ClaimedBatch, Polled]]) -> None:
         """Advance the tasks of each answer and write what changed, each answer in its own transaction."""
@@ -168,62 +135,20 @@ class Poller:
             self._ring_deliver()
 
     def _record_one(self, batch: ClaimedBatch, polled: Polled) -> int:
+        gateway = self._polled[batch.lease.gateway]
+        pace = Pace(interval=self._poll_interval, timeout=gateway.target.timeout)
         with self._sessions.begin() as session:
             now = read_now(session)
-            if not self._keep_lease(session, batch=batch, polled=polled, now=now):
-                self._counts.lost += 1
-                logger.info("poll batch %s: an answer came after its lease", batch.lease.batch_id)
-                return 0
-            steps = self._decide(batch, polled, now=now)
-            owed = write_steps(session, steps=steps, now=now)
-            name = batch.lease.gateway
-            record_reply(session, name=name, reply=polled.reply, base=self._polled[name].cooldown, now=now)
-            if polled.last:
-                poll_batches.delete_empty(session, batch_id=batch.lease.batch_id)
-        self._count(polled, steps)
-        _log(batch, polled, steps)
-        return owed
-
-    def _decide(self, batch: ClaimedBatch, polled: Polled, *, now: datetime) -> list[tuple[Watched, Step]]:
-        observations = polled.reply.observations if isinstance(polled.reply, Good) else {}
-        steps: list[tuple[Watched, Step]] = []
-        for task_id in polled.task_ids:
-            watched = batch.tasks[task_id]
-            observation = observations.get(task_id, Unanswered())
-            step = advance(watched.known, observation, now=now, limits=self._limits)
-            if step.known != watched.known:
-                steps.append((watched, step))
-        return steps
-
-    def _keep_lease(self, session: Session, *, batch: ClaimedBatch, polled: Polled, now: datetime) -> bool:
-        lease = batch.lease
-        gateway = self._polled[lease.gateway]
-        if not polled.last:
-            until = now + gateway.target.timeout + LEASE_MARGIN
-            return poll_batches.renew_lease_seen(session, lease=lease, leased_until=until, now=now)
-        age = now - lease.youngest_at
-        wait = next_poll_wait(age=age, interval=self._poll_interval, jitter=random.random())  # noqa: S311 - spreads load
-        # After a bad answer the batch stays due: it is the gateway that waits.
-        next_poll_at = now if isinstance(polled.reply, Bad) else now + wait
-        return poll_batches.release_lease_seen(session, lease=lease, next_poll_at=next_poll_at, now=now)
-
-    def _count(self, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:
-        self._counts.polled += len(polled.task_ids)
-        self._counts.troubles += isinstance(polled.reply, Bad)
-        self._counts.transitions += sum(step.transition is not None for _, step in steps)
-        self._counts.finished += sum(step.known.status in TERMINAL for _, step in steps)
+            written = write_answer(
+                session, batch, polled, cooldown=gateway.cooldown, limits=self._limits, pace=pace, now=now
+            )
+        log_answer(batch, polled, written)
+        if isinstance(written, Late):
+            self._counts.lost += 1
+            return 0
+        self._counts.add(polled, written)
+        return written.owed
 
 
-def _log(batch: ClaimedBatch, polled: Polled, steps: Sequence[tuple[Watched, Step]]) -> None:
-    where = f"gateway={batch.lease.gateway} action={batch.lease.action} batch={batch.lease.batch_id}"
-    if isinstance(polled.reply, Bad):
-        logger.warning(
-            "%s trouble=%s tasks stay as they are: %s", where, polled.reply.trouble, polled.reply.message
-        )
-        return
-    for oddity in polled.reply.oddities:
-        logger.warning("%s odd answer: %s", where, oddity)
-    for watched, step in steps:
-        if step.transition is not None:
-            before, after = step.transition
-            logger.info("%s task_id=%s %s -> %s", where, ascii(watched.task_id), before, Status(after))
+def _shuffled(ids: Sequence[str]) -> Sequence[str]:
+    return random.sample(ids, len(ids))

@@ -16,6 +16,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+ORIGIN = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 MOMENT = sa.DateTime(timezone=True)
 ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -62,6 +63,7 @@ def _create_gateways() -> None:
         sa.Column("configured_at", MOMENT, nullable=True),
         sa.Column("cooling_until", MOMENT, nullable=True),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
+        sa.Column("trouble", sa.String(length=16), nullable=True),
         sa.Column("last_error", sa.Text(), nullable=True),
         sa.Column("last_error_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_gateways")),
@@ -71,12 +73,13 @@ def _create_gateways() -> None:
 def _create_origins() -> None:
     op.create_table(
         "origins",
-        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("origin", ORIGIN, nullable=False),
         sa.Column("concurrency", sa.Integer(), server_default=sa.text("4"), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("openings", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("open_until", MOMENT, nullable=True),
         sa.Column("next_claim_at", MOMENT, nullable=True),
+        sa.Column("delivered_at", MOMENT, nullable=True),
         sa.Column("last_used_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("origin", name=op.f("pk_origins")),
     )
@@ -108,6 +111,7 @@ def _create_poll_batches() -> None:
         sa.Column("claims", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("youngest_at", MOMENT, nullable=False),
         sa.Column("last_polled_at", MOMENT, nullable=True),
+        sa.Column("alone", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.CheckConstraint("size >= 0", name=op.f("ck_poll_batches_size")),
         sa.ForeignKeyConstraint(
             ["gateway"], ["gateways.name"], name=op.f("fk_poll_batches_gateway_gateways")
@@ -187,7 +191,7 @@ def _create_deliveries() -> None:
         sa.Column("suno_task_id", ROW_ID, nullable=False),
         sa.Column("event", sa.String(length=32), nullable=False),
         sa.Column("notify_hook", sa.String(length=2048), nullable=False),
-        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("origin", ORIGIN, nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempt_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_attempt_at", MOMENT, nullable=False),

@@ -82,11 +82,13 @@ def test_a_gateway_of_any_kind_is_asked_about_an_unknown_id(
 @pytest.mark.parametrize(
     ("fault", "advice"),
     [
-        (Fault(kind=FaultKind.STATUS, status_code=401), "API_KEY"),
+        (Fault(kind=FaultKind.STATUS, status_code=401), "check WORKER_GATEWAYS__SANDBOX__API_KEY"),
+        (Fault(kind=FaultKind.STATUS, status_code=403), "check WORKER_GATEWAYS__SANDBOX__API_KEY"),
         (Fault(kind=FaultKind.STATUS, status_code=404), "BASE_URL"),
         (Fault(kind=FaultKind.STATUS, status_code=429), "CONCURRENCY"),
         (Fault(kind=FaultKind.STATUS, status_code=502), "the gateway is in trouble"),
         (Fault(kind=FaultKind.HTML), "BASE_URL"),
+        (Fault(kind=FaultKind.HTML), "wrong base URL?"),
         (Fault(kind=FaultKind.DROP), "BASE_URL"),
         (Fault(kind=FaultKind.HANG), "BASE_URL"),
     ],

@@ -2,15 +2,21 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 
 import pytest
 import redis
+from rich.console import Console
 
 from tests.cli.conftest import Cli
 from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_origin, add_task
 from worker import dead_letters
+from worker.cli.status import overview_sections
+from worker.cli.terminal import drawn
 from worker.db import rejections
+from worker.db.overview import read_overview
 from worker.db.session import Sessions
+from worker.settings import load_settings
 
 EMPTY = {
     "tasks": {"SUBMITTED": 0, "IN_PROGRESS": 0, "SUCCESS": 0, "FAILURE": 0},
@@ -89,6 +95,39 @@ def test_a_gateway_with_work_and_no_settings_is_named(cli: Cli, sessions: Sessio
         "idle": None,
     }
     assert "not configured here: 1 Suno tasks wait for it" in cli("status").stdout
+
+
+def test_a_gateway_that_refuses_its_key_is_shown_with_what_to_do(cli: Cli, sessions: Sessions) -> None:
+    """A person reads which variable to look at; machines read the gateway's own words, as ever."""
+    said = "HTTP 401: Invalid token"
+    with sessions.begin() as session:
+        add_gateway(session, cooling_until=later(), last_error=said, failures=3, trouble="unauthorized")
+
+    machine, person = cli("status", "--json"), cli("status")
+
+    (shown,) = json.loads(machine.stdout)["gateways"]
+    assert (sorted(shown), shown["last_error"]) == (["cooling_until", "last_error", "name"], said)
+    assert f"{said}; check WORKER_GATEWAYS__HUB__API_KEY" in person.stdout
+
+
+@pytest.mark.parametrize(
+    ("trouble", "is_red"), [("unauthorized", True), ("server_error", False), (None, False)]
+)
+def test_only_a_refused_key_is_red(sessions: Sessions, trouble: str | None, is_red: bool) -> None:
+    """Other trouble mostly heals by itself."""
+    with sessions.begin() as session:
+        add_gateway(session, last_error="x", failures=1, trouble=trouble)
+        overview = read_overview(session, now=NOW)
+    settings = load_settings(
+        {"WORKER_GATEWAYS__HUB__BASE_URL": "http://x", "WORKER_GATEWAYS__HUB__API_KEY": "k"}
+    )
+    paper = Console(force_terminal=True, color_system="standard", width=200, file=StringIO())
+
+    paper.print(drawn(overview_sections(overview, None, settings=settings)))
+
+    assert isinstance(paper.file, StringIO)
+    (line,) = [line for line in paper.file.getvalue().splitlines() if "hub" in line]
+    assert ("\x1b[1;31m" in line) == is_red
 
 
 def test_receivers_behind_a_breaker_are_counted(cli: Cli, sessions: Sessions) -> None:

@@ -112,6 +112,16 @@ def test_an_oversized_batch_is_a_request_of_its_own() -> None:
     assert (sizes(draft.requests), draft.left) == ([250, 100], ())
 
 
+def test_a_batch_that_is_alone_is_asked_by_itself() -> None:
+    """Nothing joins it and it joins nothing, neither when it is due nor as a donor."""
+    alone = Batch(id=7, action="MUSIC", size=1, interval=YOUNG, alone=True)
+    draft = pack([alone, *alike(1, 1)], batch_size=SIZE, most=4)
+    assert sorted(sizes(draft.requests)) == [1, 2]
+    assert fill(draft.requests, [alone], batch_size=SIZE) == list(draft.requests)
+    (request,) = pack([alone], batch_size=SIZE, most=4).requests
+    assert fill([request], alike(1), batch_size=SIZE) == [request]
+
+
 def test_thin_is_below_nine_tenths() -> None:
     """A gateway whose requests take one task has no thin batch."""
     assert [thin_below(batch_size=size) for size in (100, 10, 1)] == [90, 9, 0]

@@ -114,16 +114,19 @@ def test_the_first_byte_tells_json(status_code: int, content_type: str) -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"<!doctype html><title>One API</title>", "<!doctype html><title>One API</title>"),
-        (b"", "an empty answer"),
-        (b'{"code": "success", "data": [{"task_id": "a"', '{"code": "success", "data": [{"task_id": "a"'),
-        (b"null", "null"),
-        (b"\x00\x8b\x08", "\\x00\\x8b\\x08"),
+        (
+            b" <!doctype html><title>One API</title>",
+            " wrong base URL?: <!doctype html><title>One API</title>",
+        ),
+        (b"", ": an empty answer"),
+        (b'{"code": "success", "data": [{"task_id": "a"', ': {"code": "success", "data": [{"task_id": "a"'),
+        (b"null", ": null"),
+        (b"\x00\x8b\x08", ": \\x00\\x8b\\x08"),
     ],
 )
 def test_a_page_with_200(body: bytes, message: str) -> None:
     """HTML, nothing, half an answer or another kind of text with 200: the gateway's trouble."""
-    expected = Bad(trouble=Trouble.NOT_JSON, message=f"HTTP 200 (text/html, not JSON): {message}")
+    expected = Bad(trouble=Trouble.NOT_JSON, message=f"HTTP 200 (text/html, not JSON){message}")
 
     assert batch(body, asked=["a"], content_type="text/html") == expected
 

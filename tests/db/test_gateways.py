@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from tests.factory import NOW
 from worker.db import gateways
+from worker.db.gateways import Health
 from worker.db.session import Sessions
 
 
@@ -13,14 +14,13 @@ def test_a_gateway_that_was_renamed_is_forgotten(sessions: Sessions) -> None:
     """Two and a half hours after the last worker that had it in its settings; the health of others stays."""
     with sessions.begin() as session:
         gateways.remember(session, batch_sizes={"old": 100, "kept": 10}, now=NOW)
-        gateways.record_trouble(session, name="kept", message="x", cooling_until=NOW, now=NOW)
+        health = Health(cooling_until=NOW, failures=1, trouble="network")
+        gateways.record_trouble(session, name="kept", health=health, message="x", now=NOW)
         gateways.remember(session, batch_sizes={"new": 100, "kept": 20}, now=NOW + timedelta(minutes=150))
         assert gateways.batch_sizes(session) == {"old": 100, "kept": 20, "new": 100}
         gateways.remember(session, batch_sizes={"new": 100, "kept": 20}, now=NOW + timedelta(minutes=151))
         assert gateways.batch_sizes(session) == {"kept": 20, "new": 100}
-        health = gateways.lock(session, name="kept")
-    assert health is not None
-    assert health.failures == 1
+        assert gateways.lock(session, name="kept") == health
 
 
 def test_a_name_that_comes_back_is_known_again(sessions: Sessions) -> None:

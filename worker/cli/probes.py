@@ -10,10 +10,11 @@ from typing import assert_never
 
 from sqlalchemy import Engine
 
+from worker.advice import advice
 from worker.cli.connections import MIGRATE, database_place, open_broker, open_database
 from worker.clients.gateway import GatewayClient, GatewayTarget
 from worker.core.lifecycle import Action
-from worker.core.wire import Bad, Good, Reply, Trouble
+from worker.core.wire import Bad, Good, Reply
 from worker.db.clock import read_now
 from worker.db.migrate import pending, unknown
 from worker.db.overview import read_overview
@@ -83,8 +84,8 @@ def gateway_findings(gateway: Gateway) -> list[Finding]:
         case Good():
             return [Finding(line=line, is_ok=True, text=f"answers ({gateway.fetch})")]
         case Bad() as bad:
-            advice = _advice(bad.trouble, prefix=f"WORKER_GATEWAYS__{gateway.name.upper()}__")
-            return [Finding(line=line, is_ok=False, text=f"{bad.message}: {advice}")]
+            what_to_do = advice(bad.trouble, gateway=gateway.name)
+            return [Finding(line=line, is_ok=False, text=f"{bad.message}: {what_to_do}")]
         case other:
             assert_never(other)
 
@@ -97,24 +98,6 @@ async def _ask(target: GatewayTarget) -> Reply:
     finally:
         await client.close()
     return reply
-
-
-def _advice(trouble: Trouble, *, prefix: str) -> str:
-    match trouble:
-        case Trouble.NETWORK | Trouble.TIMEOUT:
-            return f"check {prefix}BASE_URL, and that this machine reaches it"
-        case Trouble.UNAUTHORIZED:
-            return f"check {prefix}API_KEY, …AUTH_HEADER and …AUTH_PREFIX"
-        case Trouble.NOT_FOUND | Trouble.NOT_JSON:
-            return f"check {prefix}BASE_URL (without /suno/fetch) and …FETCH (batch or single)"
-        case Trouble.REFUSED | Trouble.ENVELOPE:
-            return f"check {prefix}FETCH (batch or single)"
-        case Trouble.RATE_LIMITED:
-            return f"lower {prefix}CONCURRENCY, or ask the gateway for more"
-        case Trouble.SERVER_ERROR | Trouble.TOO_LARGE:
-            return "the gateway is in trouble; the worker goes on asking, nothing is lost"
-        case other:
-            assert_never(other)
 
 
 def _migrations(*, missing: list[str], newer: list[str]) -> Finding:

@@ -12,8 +12,10 @@ from redis import RedisError
 from rich.live import Live
 
 from worker import dead_letters
+from worker.advice import advice
 from worker.cli.connections import open_broker, open_database
 from worker.cli.terminal import JSON, Section, at, drawn, examples, print_json, print_sections
+from worker.core.wire import Trouble
 from worker.db.clock import read_now
 from worker.db.overview import GatewayHealth, Overview, read_overview
 from worker.db.session import Sessions, reading
@@ -105,13 +107,19 @@ def overview_sections(overview: Overview, letters: int | None, *, settings: Sett
         ("dead letters", "unknown: no broker answers" if letters is None else letters),
     ]
     gateways = [
-        (one.name, one.pending, at(one.cooling_until), _trouble(one, settings) or "-")
+        (one.name, one.pending, at(one.cooling_until), _with_advice(one, settings) or "-")
         for one in overview.gateways
     ]
+    refused = [one.name for one in overview.gateways if one.trouble is Trouble.UNAUTHORIZED]
     return [
         Section(title="Suno tasks", columns=("status", "number"), rows=list(overview.tasks.items())),
         Section(title="Deliveries", columns=("state", "number"), rows=list(overview.deliveries.items())),
-        Section(title="Gateways", columns=("name", "pending", "cooling until", "last error"), rows=gateways),
+        Section(
+            title="Gateways",
+            columns=("name", "pending", "cooling until", "last error"),
+            rows=gateways,
+            alarming=refused,
+        ),
         Section(title="Work", columns=("", ""), rows=rest),
     ]
 
@@ -121,6 +129,14 @@ def _trouble(gateway: GatewayHealth, settings: Settings) -> str | None:
     if gateway.pending and gateway.name not in settings.gateways:
         return f"not configured here: {gateway.pending} Suno tasks wait for it"
     return gateway.last_error
+
+
+def _with_advice(gateway: GatewayHealth, settings: Settings) -> str | None:
+    """Return the gateway's trouble and, for a person, what to do about it."""
+    said = _trouble(gateway, settings)
+    if gateway.trouble is None or gateway.name not in settings.gateways:
+        return said
+    return f"{said}; {advice(gateway.trouble, gateway=gateway.name)}"
 
 
 def _breakers(number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,12 +49,14 @@ def at(moment: datetime | None) -> str:
 class Section:
     """A titled table. Its cells are strangers' text: they are made printable when drawn.
 
-    Without a title or without names of columns that line is left out.
+    Without a title or without names of columns that line is left out. Rows whose first cell is in `alarming`
+    are red where a person looks.
     """
 
     title: str
     columns: Sequence[str]
     rows: Sequence[Sequence[object]]
+    alarming: Collection[object] = ()
 
 
 def drawn(sections: Iterable[Section]) -> Group:
@@ -107,7 +109,8 @@ def _table(section: Section) -> Table:
     for column in section.columns:
         table.add_column(Text(column), overflow="fold")
     for row in section.rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        style = "bold red" if row[0] in section.alarming else None
+        table.add_row(*(Text(printable(cell)) for cell in row), style=style)
     return table
 
 

@@ -11,6 +11,8 @@ have all of them asked thirty times as often, and leave no room for the next new
 different intervals join only while both are thin. With 5,000 old tasks beside one new task a second this
 halved the requests.
 
+A batch that is *alone*, because the gateway refuses it or an id in it, is asked by itself.
+
 Limits: a batch that is larger than the batch size, because that was lowered later, is left as it is. A
 batch gives all of its tasks or none; only one of the same kind may be divided among several requests.
 """
@@ -72,7 +74,7 @@ def _choose(due: Sequence[Batch], *, batch_size: int, most: int) -> tuple[list[l
     needed: Counter[object] = Counter()
     left: list[Batch] = []
     for batch in due:
-        kind = (batch.action, batch.interval, batch.id if batch.size > batch_size else None)
+        kind = (batch.action, batch.interval, batch.id if batch.alone or batch.size > batch_size else None)
         need = _fewest(len(kinds[kind]) + 1, tasks=totals[kind] + batch.size, batch_size=batch_size)
         if needed.total() - needed[kind] + need > most:
             left.append(batch)
@@ -123,4 +125,4 @@ def _join(requests: Sequence[Request], *, batch_size: int) -> list[Request]:
 def _may_join(one: Request, other: Request, *, batch_size: int) -> bool:
     fits = one.action == other.action and one.size + other.size <= batch_size
     both_thin = max(one.size, other.size) < thin_below(batch_size=batch_size)
-    return fits and (both_thin or one.interval == other.interval)
+    return fits and (both_thin or one.interval == other.interval) and not (one.alone or other.alone)

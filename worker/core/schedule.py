@@ -78,6 +78,11 @@ def next_poll_wait(*, age: timedelta, interval: timedelta, jitter: float) -> tim
     return poll_interval(age=age, interval=interval) * (1 + _POLL_JITTER * jitter)
 
 
+def refused_poll_wait(*, interval: timedelta, jitter: float) -> timedelta:
+    """Return the wait of an id that the gateway refuses: that of the oldest batches, whatever its age."""
+    return next_poll_wait(age=timedelta.max, interval=interval, jitter=jitter)
+
+
 def first_poll_delay(*, action: Action, first_poll_delay: timedelta) -> timedelta:
     """Return the wait before the first poll: at most 1 s for lyrics, often done when they are enqueued."""
     return min(first_poll_delay, _LYRICS_DELAY) if action is Action.LYRICS else first_poll_delay

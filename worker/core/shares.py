@@ -19,6 +19,7 @@ class Batch:
     action: str
     size: int  # pending Suno tasks in it
     interval: timedelta  # between two polls, by its age
+    alone: bool = False  # never asked together with others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +55,11 @@ class Request:
     def interval(self) -> timedelta:
         """Return the interval of its youngest batch, which it will keep."""
         return min(share.batch.interval for share in self.shares)
+
+    @property
+    def alone(self) -> bool:
+        """Say whether it is a batch that is never asked together with others."""
+        return any(share.batch.alone for share in self.shares)
 
     @property
     def home(self) -> Batch:

@@ -22,7 +22,7 @@ from worker.core.excerpts import excerpt
 from worker.core.fields import NULL
 from worker.core.items import Rows, read_rows
 from worker.core.lifecycle import TERMINAL, Absent, Action, Observation, Seen, Status, Unanswered
-from worker.core.raw_json import elements, members
+from worker.core.raw_json import elements, members, trimmed
 from worker.core.single import read_one, says_unknown
 
 
@@ -151,6 +151,8 @@ def _open(
     if opened is not None and trouble is None:
         return opened
     kind = "" if opened else f" ({excerpt(content_type, length=40) or 'no content type'}, not JSON)"
+    if trouble is None and trimmed(body)[:1] == b"<":
+        kind += " wrong base URL?"
     return _bad(
         trouble or Trouble.NOT_JSON, status_code=status_code, retry_after=retry_after, body=body, kind=kind
     )

@@ -29,6 +29,7 @@ class Claimable:
     size: int
     claims: int
     youngest_at: datetime
+    alone: bool
 
 
 def lock_due(session: Session, *, gateway: str, room: int, rows: int, now: datetime) -> list[Claimable]:
@@ -63,6 +64,7 @@ def lock_thin(
         PollBatch.gateway == gateway,
         PollBatch.action.in_(sorted(actions)),
         PollBatch.leased_until.is_(None),
+        PollBatch.alone.is_(False),
         literal_column("poll_batches.size < 90", Boolean),  # the index's own words: no parameter proves them
         PollBatch.size < below,
         PollBatch.next_poll_at > now,
@@ -84,7 +86,14 @@ def _lock(session: Session, *, where: Sequence[ColumnElement[bool]], room: int, 
     )
     placed = select(found.c.id, (before - found.c.size).label("before")).cte("placed")
     statement = (
-        select(PollBatch.id, PollBatch.action, PollBatch.size, PollBatch.claims, PollBatch.youngest_at)
+        select(
+            PollBatch.id,
+            PollBatch.action,
+            PollBatch.size,
+            PollBatch.claims,
+            PollBatch.youngest_at,
+            PollBatch.alone,
+        )
         .where(PollBatch.id.in_(select(placed.c.id).where(placed.c.before < room)), *where)
         .order_by(PollBatch.next_poll_at, PollBatch.id)
         .with_for_update(skip_locked=True)

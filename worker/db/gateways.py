@@ -22,6 +22,7 @@ class Health:
 
     cooling_until: datetime | None
     failures: int
+    trouble: str | None  # what the last bad answer was
 
 
 def remember(session: Session, *, batch_sizes: Mapping[str, int], now: datetime) -> None:
@@ -78,35 +79,35 @@ def lock(session: Session, *, name: str) -> Health | None:
     """
     row = run(
         session,
-        select(Gateway.cooling_until, Gateway.failures)
+        select(Gateway.cooling_until, Gateway.failures, Gateway.trouble)
         .where(Gateway.name == name)
         .with_for_update(key_share=True),
     ).one_or_none()
-    return None if row is None else Health(cooling_until=row.cooling_until, failures=row.failures)
+    return None if row is None else Health(**row._mapping)  # noqa: SLF001 - a public name of SQLAlchemy
 
 
-def record_trouble(
-    session: Session, *, name: str, message: str, cooling_until: datetime, now: datetime
-) -> None:
-    """Note a bad answer: nobody asks the gateway before `cooling_until`."""
+def record_trouble(session: Session, *, name: str, health: Health, message: str, now: datetime) -> None:
+    """Note a bad answer and what it makes of the gateway: nobody asks it before `cooling_until`."""
     run(
         session,
         update(Gateway)
         .where(Gateway.name == name)
         .values(
-            cooling_until=cooling_until,
-            failures=Gateway.failures + 1,
+            cooling_until=health.cooling_until,
+            failures=health.failures,
+            trouble=health.trouble,
             last_error=message[:LONGEST_ERROR],
             last_error_at=now,
         ),
     )
 
 
-def record_health(session: Session, *, name: str) -> None:
-    """Note a good answer; writes nothing for a gateway that was well."""
-    run(
-        session,
+def record_health(session: Session, *, name: str) -> bool:
+    """Note a good answer; False, and nothing is written, for a gateway that was well."""
+    statement = (
         update(Gateway)
         .where(Gateway.name == name, Gateway.failures > 0)
-        .values(cooling_until=None, failures=0, last_error=None, last_error_at=None),
+        .values(cooling_until=None, failures=0, trouble=None, last_error=None, last_error_at=None)
+        .returning(Gateway.name)
     )
+    return run(session, statement).first() is not None

@@ -20,7 +20,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from worker.db.types import RowId, UtcDateTime
+from worker.db.types import OriginName, RowId, UtcDateTime
 
 # Names are made from the convention, so that a migration can drop what another made on either database.
 NAMING_CONVENTION = {
@@ -52,7 +52,11 @@ class Gateway(Base):
     batch_size: Mapped[int] = mapped_column(server_default=text("100"))  # most tasks of one poll batch
     configured_at: Mapped[datetime | None]  # when a worker or `migrate` last had it in its settings
     cooling_until: Mapped[datetime | None]  # no claims before; set by a bad answer, cleared by a good one
-    failures: Mapped[int] = mapped_column(server_default=text("0"))  # bad answers in a row
+    # bad answers in a row, those that came during one cool-down counted once
+    failures: Mapped[int] = mapped_column(server_default=text("0"))
+    trouble: Mapped[str | None] = mapped_column(
+        String(16)
+    )  # what the last bad answer was; cleared by a good one
     last_error: Mapped[str | None] = mapped_column(Text)  # one line, masked; cleared by a good answer
     last_error_at: Mapped[datetime | None]
 
@@ -96,6 +100,8 @@ class PollBatch(Base):
     claims: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token: +1 for each claim
     youngest_at: Mapped[datetime]  # `enqueued_at` of its youngest task: its age, hence its cadence
     last_polled_at: Mapped[datetime | None]  # last answer, good or bad
+    # The gateway refused it as a whole, or the one id in it: never merged with others until it is answered.
+    alone: Mapped[bool] = mapped_column(server_default=text("false"))
 
 
 class SunoTask(Base):
@@ -181,12 +187,13 @@ class Origin(Base):
         ),
     )
 
-    origin: Mapped[str] = mapped_column(Text, primary_key=True)
+    origin: Mapped[str] = mapped_column(OriginName, primary_key=True)
     concurrency: Mapped[int] = mapped_column(server_default=text("4"))  # adaptive limit over all workers
     failures: Mapped[int] = mapped_column(server_default=text("0"))  # of the host, in a row
     openings: Mapped[int] = mapped_column(server_default=text("0"))  # of its breaker, in a row
     open_until: Mapped[datetime | None]  # breaker: no claims before
     next_claim_at: Mapped[datetime | None]  # when a claim may find something; None: nothing is PENDING
+    delivered_at: Mapped[datetime | None]  # last 2xx recorded
     last_used_at: Mapped[datetime]  # last delivery made or attempt recorded
 
 
@@ -234,7 +241,7 @@ class Delivery(Base):
     suno_task_id: Mapped[int] = mapped_column(ForeignKey("suno_tasks.id"))
     event: Mapped[str] = mapped_column(String(32))
     notify_hook: Mapped[str] = mapped_column(String(2048))
-    origin: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(OriginName)
     state: Mapped[str] = mapped_column(String(16))
     attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # recorded attempts; picks the wait
     next_attempt_at: Mapped[datetime]  # when it is due; during a lease, the lease's end

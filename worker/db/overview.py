@@ -14,6 +14,7 @@ from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import PENDING, Status
+from worker.core.wire import Trouble
 from worker.db.deliveries import State
 from worker.db.gateways import batch_sizes as known_gateways
 from worker.db.models import Delivery, Gateway, Origin, PollBatch, Rejection, SunoTask
@@ -26,6 +27,7 @@ class GatewayHealth:
 
     name: str
     cooling_until: datetime | None
+    trouble: Trouble | None
     last_error: str | None
     pending: int
 
@@ -82,6 +84,7 @@ def read_overview(session: Session, *, now: datetime) -> Overview:
             GatewayHealth(
                 name=gateway.name,
                 cooling_until=gateway.cooling_until,
+                trouble=None if gateway.trouble is None else Trouble(gateway.trouble),
                 last_error=gateway.last_error,
                 pending=pending.get(gateway.name, 0),
             )

@@ -29,14 +29,27 @@ class Lease:
     claims: int
     youngest_at: datetime
     leased_until: datetime
+    alone: bool
 
 
 def add(
-    session: Session, *, gateway: str, action: str, size: int, next_poll_at: datetime, youngest_at: datetime
+    session: Session,
+    *,
+    gateway: str,
+    action: str,
+    size: int,
+    next_poll_at: datetime,
+    youngest_at: datetime,
+    alone: bool = False,
 ) -> int:
     """Insert a batch for `size` tasks and return its id; they follow in the same transaction."""
     statement = insert(PollBatch).values(
-        gateway=gateway, action=action, size=size, next_poll_at=next_poll_at, youngest_at=youngest_at
+        gateway=gateway,
+        action=action,
+        size=size,
+        next_poll_at=next_poll_at,
+        youngest_at=youngest_at,
+        alone=alone,
     )
     batch_id: int = run_scalars(session, statement.returning(PollBatch.id)).one()
     return batch_id
@@ -86,18 +99,20 @@ def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, 
     )
 
 
-def release_lease_seen(session: Session, *, lease: Lease, next_poll_at: datetime, now: datetime) -> bool:
+def release_lease_seen(
+    session: Session, *, lease: Lease, next_poll_at: datetime, alone: bool = False, now: datetime
+) -> bool:
     """End the lease and set the next due time; False when another claim has come since."""
     return _write_if_claim_seen(
         session,
         lease=lease,
-        values={"next_poll_at": next_poll_at, "leased_until": None, "last_polled_at": now},
+        values={"next_poll_at": next_poll_at, "leased_until": None, "last_polled_at": now, "alone": alone},
     )
 
 
-def shrink(session: Session, *, ended: Mapping[int, int]) -> None:
+def shrink(session: Session, *, left: Mapping[int, int]) -> None:
     """Take the tasks that left a batch off its size: how many, by the batch's id."""
-    for batch_id, count in sorted(ended.items()):
+    for batch_id, count in sorted(left.items()):
         statement = update(PollBatch).where(PollBatch.id == batch_id).values(size=PollBatch.size - count)
         run(session, statement)
 
@@ -124,7 +139,7 @@ def move(session: Session, *, sources: Sequence[int], target: int, count: int | 
     run(session, statement)
 
 
-def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, datetime | None]) -> bool:
+def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, Any]) -> bool:
     statement = (
         update(PollBatch)
         .where(PollBatch.id == lease.batch_id, PollBatch.claims == lease.claims)

@@ -1,0 +1,143 @@
+"""Write in one transaction what an answer of a gateway says of its batch, its tasks and the gateway itself.
+
+An answer that comes after its lease has been taken over by another worker changes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from worker.asking import Polled
+from worker.batches import ClaimedBatch
+from worker.core.lifecycle import Limits, Seen, Status, Step, Unanswered, advance
+from worker.core.wire import Good
+from worker.db import poll_batches
+from worker.db.own_ends import ended_by_us
+from worker.db.suno_tasks import Watched
+from worker.health import Shift, log_shift, record_reply
+from worker.outbox import write_steps
+from worker.release import Pace, keep_lease, move_refused
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What became of an answer: its tasks' steps, how many deliveries they owe, the gateway's health."""
+
+    steps: Sequence[tuple[Watched, Step]]
+    owed: int
+    shift: Shift | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Late:
+    """An answer that changed nothing. `words`: (task_id, word) of tasks that we ended ourselves meanwhile."""
+
+    words: Sequence[tuple[str, str]]
+
+
+def write_answer(
+    session: Session,
+    batch: ClaimedBatch,
+    polled: Polled,
+    *,
+    cooldown: timedelta,
+    limits: Limits,
+    pace: Pace,
+    now: datetime,
+) -> Written | Late:
+    """Write it all, or nothing when the lease has been taken over."""
+    if not keep_lease(session, batch, polled, pace=pace, now=now):
+        return Late(words=_late_words(session, batch, polled))
+    steps = _decide(batch, polled, limits=limits, now=now)
+    owed = write_steps(session, steps=steps, now=now)
+    shift = None
+    if polled.is_trouble or isinstance(polled.reply, Good):
+        name = batch.lease.gateway
+        shift = record_reply(session, name=name, reply=polled.reply, base=cooldown, now=now)
+    if polled.end is not None:
+        move_refused(session, batch, polled.end, pace=pace, now=now)
+        poll_batches.delete_empty(session, batch_id=batch.lease.batch_id)
+    return Written(steps=steps, owed=owed, shift=shift)
+
+
+def _decide(
+    batch: ClaimedBatch, polled: Polled, *, limits: Limits, now: datetime
+) -> list[tuple[Watched, Step]]:
+    observations = polled.reply.observations if isinstance(polled.reply, Good) else {}
+    steps: list[tuple[Watched, Step]] = []
+    for task_id in polled.task_ids:
+        watched = batch.tasks[task_id]
+        observation = observations.get(task_id, Unanswered())
+        step = advance(watched.known, observation, now=now, limits=limits)
+        if step.known != watched.known:
+            steps.append((watched, step))
+    return steps
+
+
+def _late_words(session: Session, batch: ClaimedBatch, polled: Polled) -> list[tuple[str, str]]:
+    """Return what a late answer says of tasks that we ended ourselves meanwhile: (task_id, word).
+
+    They stay as they are: their receivers have been told.
+    """
+    if not isinstance(polled.reply, Good):
+        return []
+    words = {
+        batch.tasks[task_id].id: (task_id, seen.upstream_status)
+        for task_id in polled.task_ids
+        if isinstance(seen := polled.reply.observations.get(task_id), Seen)
+    }
+    return [words[row_id] for row_id in sorted(ended_by_us(session, ids=list(words)))]
+
+
+def log_answer(batch: ClaimedBatch, polled: Polled, written: Written | Late) -> None:
+    """Tell, after the commit, what an answer brought: one line for each event."""
+    where = f"gateway={batch.lease.gateway} action={batch.lease.action} batch={batch.lease.batch_id}"
+    if isinstance(written, Late):
+        logger.info("%s an answer came after its lease", where)
+        for task_id, word in written.words:
+            logger.warning(
+                "%s task_id=%s we ended it, and now the gateway says %s: it stays as it is",
+                where,
+                ascii(task_id),
+                ascii(word),
+            )
+        return
+    if written.shift is not None:
+        log_shift(written.shift)
+    _log_refusals(batch, polled, where=where)
+    if isinstance(polled.reply, Good):
+        for oddity in polled.reply.oddities:
+            logger.warning("%s odd answer: %s", where, oddity)
+    for watched, step in written.steps:
+        if step.transition is not None:
+            before, after = step.transition
+            logger.info("%s task_id=%s %s -> %s", where, ascii(watched.task_id), before, Status(after))
+
+
+def _log_refusals(batch: ClaimedBatch, polled: Polled, *, where: str) -> None:
+    """Tell what a search found; an id that has long been on its own is not mentioned again."""
+    end = polled.end
+    if end is None or polled.is_trouble or not end.complaint or (batch.lease.alone and len(batch.tasks) == 1):
+        return
+    for task_id in end.refused:
+        logger.warning(
+            "%s task_id=%s is refused, also when asked alone; it is asked again, rarely: %s",
+            where,
+            ascii(task_id),
+            end.complaint,
+        )
+    if not end.refused and not end.alone:
+        logger.warning(
+            "%s refused %d ids at once and none of them alone; lower WORKER_GATEWAYS__%s__BATCH_SIZE: %s",
+            where,
+            len(batch.tasks),
+            batch.lease.gateway.upper(),
+            end.complaint,
+        )
