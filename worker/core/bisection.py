@@ -20,7 +20,8 @@ life of the gateway. The caller shuffles it, so that they are others each time.
 >>> search.next, search.refused
 (('d',), ('c',))
 
-Limit: a batch of which every id is refused, and at least two, cannot be told from a gateway in trouble.
+Limits: a batch of which every id is refused, and at least two, cannot be told from a gateway in trouble; a
+batch of one id that is refused counts against the id, though it may be the gateway.
 """
 
 from __future__ import annotations
