@@ -1,4 +1,4 @@
-"""One measured drain in a process of its own: `python -m benchmarks.deliver ours|bare …` prints JSON.
+"""One measured drain in a process of its own: `python -m benchmarks.deliver ours|bare|posts …` prints JSON.
 
 `ours` empties the outbox of a database with the whole dispatcher: claims, limits, breaker, guard,
 signature, POST, verdict, attempt row. `bare` sends as many POSTs of the same size with nothing but httpx
@@ -21,15 +21,17 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 from sqlalchemy import text
 
+from worker.clients.endpoint import Post
 from worker.clients.pool import Clients
 from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
+from worker.core.webhook import Answered
 from worker.db.session import make_engine, make_sessions
 from worker.dispatcher import Dispatcher
 
 SECRET = b"benchmarks-only-a-secret"
-TIMEOUT = timedelta(seconds=10)
+TIMEOUT = timedelta(seconds=3)  # what a receiver that hangs costs its slot
 BODY = 2_500  # bytes
 
 
@@ -42,6 +44,16 @@ def measured(run: Callable[[], None]) -> dict[str, float]:
         "wall_s": time.perf_counter() - wall,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
+
+
+def ending_after(seconds: float | None) -> threading.Event:
+    """Return an event that is set after so long: hanging receivers would keep a run going for hours."""
+    stop = threading.Event()
+    if seconds is not None:
+        timer = threading.Timer(seconds, stop.set)
+        timer.daemon = True
+        timer.start()
+    return stop
 
 
 def ours(*, database: str, seconds: float | None) -> dict[str, float]:
@@ -58,13 +70,11 @@ def ours(*, database: str, seconds: float | None) -> dict[str, float]:
         client=clients.endpoint,
         submit=portal.submit,
     )
-    stop = threading.Event()
-    dispatcher.run(stop=stop, ring_successor=lambda: None)  # warms up on what is due now
+    dispatcher.run(stop=ending_after(seconds), ring_successor=lambda: None)  # warms up on what is due now
     with engine.begin() as connection:
         connection.execute(text("UPDATE deliveries SET next_attempt_at = now() WHERE state = 'PENDING'"))
         connection.execute(text("UPDATE origins SET next_claim_at = now()"))
-    if seconds is not None:
-        threading.Timer(seconds, stop.set).start()
+    stop = ending_after(seconds)
     counts: dict[str, object] = {}
     result = measured(lambda: counts.update(dispatcher.run(stop=stop, ring_successor=lambda: None)))
     clients.close()
@@ -89,9 +99,30 @@ async def bare(*, port: int, count: int, concurrency: int) -> None:
         await asyncio.gather(*(send() for _ in range(concurrency)))
 
 
+def posts(*, port: int, count: int, concurrency: int) -> dict[str, float]:
+    """Send `count` POSTs through our endpoint client alone, `concurrency` at a time."""
+    portal = Portal.start()
+    clients = Clients.open(portal=portal, allow=Allow.parse(["127.0.0.0/8"]), webhook_timeout=TIMEOUT)
+    post = Post(url=f"http://127.0.0.1:{port}/", body=b"x" * BODY, headers={"webhook-id": "x" * 36})
+    left = iter(range(count))
+
+    async def send() -> None:
+        for _ in left:
+            exchange = await clients.endpoint.post(post)
+            assert isinstance(exchange.outcome, Answered), exchange.outcome
+
+    async def all_of_them() -> None:
+        await asyncio.gather(*(send() for _ in range(concurrency)))
+
+    result = measured(lambda: portal.submit(all_of_them()).result())
+    clients.close()
+    portal.close()
+    return result
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["ours", "bare"])
+    parser.add_argument("what", choices=["ours", "bare", "posts"])
     parser.add_argument("--database", default="")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--port", type=int, default=0)
@@ -100,6 +131,8 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     if chosen.what == "ours":
         print(json.dumps(ours(database=chosen.database, seconds=chosen.seconds)))
+    elif chosen.what == "posts":
+        print(json.dumps(posts(port=chosen.port, count=chosen.count, concurrency=chosen.concurrency)))
     else:
         sending = bare(port=chosen.port, count=chosen.count, concurrency=chosen.concurrency)
         print(json.dumps(measured(lambda: asyncio.run(sending))))

@@ -110,6 +110,20 @@ def cost(database: str, *, rounds: int, count: int) -> None:
     print(f"| **ratio** | **{ratio:.2f}** | **{rate / bare_rate:.2f}** |", flush=True)
 
 
+def in_flight(*, rounds: int, count: int) -> None:
+    """Print what a POST costs with 1, 50 and 500 in flight."""
+    costs: dict[int, list[float]] = {1: [], 50: [], 500: []}
+    with receiver() as ports:
+        for _ in range(rounds):
+            for concurrency, found in costs.items():
+                result = run("posts", port=ports[0], count=count, concurrency=concurrency)
+                found.append(result["cpu_s"] / count * 1e6)
+    print("\n| POSTs in flight | CPU µs per POST | beside 1 |\n| --- | --- | --- |")
+    for concurrency, found in costs.items():
+        ratio = statistics.median(one / alone for one, alone in zip(found, costs[1], strict=True))
+        print(f"| {concurrency} | {statistics.median(found):.0f} | {ratio:.2f} |", flush=True)
+
+
 def slow(database: str, *, rounds: int, count: int, hosts: int) -> None:
     """Print what is left of the healthy receivers' rate when some never answer."""
     print("\n| receivers that hang | healthy deliveries per second | share |\n| --- | --- | --- |")
@@ -141,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=4_000)
-    parser.add_argument("--only", choices=["cost", "slow"])
+    parser.add_argument("--only", choices=["cost", "flight", "slow"])
     chosen = parser.parse_args()
     machine = f"{platform.machine()}, Python {platform.python_version()}"
     print(f"{machine}, {chosen.count} deliveries, {chosen.rounds} rounds")
@@ -151,9 +165,11 @@ def main() -> None:
         engine = make_engine(database)
         upgrade(engine)
         engine.dispose()
-        if chosen.only != "slow":
+        if chosen.only in (None, "cost"):
             cost(database, rounds=chosen.rounds, count=chosen.count)
-        if chosen.only != "cost":
+        if chosen.only in (None, "flight"):
+            in_flight(rounds=chosen.rounds, count=chosen.count)
+        if chosen.only in (None, "slow"):
             slow(database, rounds=chosen.rounds, count=chosen.count, hosts=100)
 
 

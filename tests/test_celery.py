@@ -15,6 +15,7 @@ from tests.configuration import BROKER_URL, configured_app
 from tests.programs import running
 from worker import tasks
 from worker.celery import QUEUES, ROUTES
+from worker.embedded.folder import hold
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +90,20 @@ def run(*arguments: str, folder: Path, **environment: str) -> subprocess.Complet
     )
 
 
+@pytest.mark.parametrize("left_behind", [False, True], ids=["never", "ended"])
 @pytest.mark.parametrize("program", ["worker", "beat", "flower"])
-def test_without_a_broker_one_line_says_what_to_do(program: str, tmp_path: Path) -> None:
-    """No broker set and no embedded one running: exit code 1 and one line, no traceback."""
+def test_without_a_broker_one_line_says_what_to_do(
+    program: str, tmp_path: Path, *, left_behind: bool
+) -> None:
+    """No broker set and no embedded one running, whether there never was one or `up` has ended and left its
+    files: exit code 1 and one line, no traceback.
+    """
+    if left_behind:
+        (tmp_path / ".suno-worker").mkdir()
+        (tmp_path / ".suno-worker" / "lock").write_text("4194304000\n")
+        (tmp_path / ".suno-worker" / "broker-url").write_text(BROKER_URL)
+    before = set(tmp_path.rglob("*"))
+
     ended = run(program, folder=tmp_path)
 
     assert ended.returncode == 1
@@ -100,7 +112,7 @@ def test_without_a_broker_one_line_says_what_to_do(program: str, tmp_path: Path)
         "or set it, for example WORKER_BROKER_URL=redis://:PASSWORD@localhost:6379/0\n"
     )
     assert ended.stdout == ""
-    assert list(tmp_path.iterdir()) == []
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_broken_settings_are_a_line_each(tmp_path: Path) -> None:
@@ -117,7 +129,8 @@ def test_a_broker_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     file = tmp_path / ".suno-worker" / "broker-url"
     file.mkdir(parents=True)
 
-    ended = run("worker", folder=tmp_path)
+    with hold(file.with_name("lock")):
+        ended = run("worker", folder=tmp_path)
 
     assert ended.returncode == 1
     assert ended.stderr == f"{file}: Is a directory; set WORKER_BROKER_URL, or run as its owner\n"
@@ -144,6 +157,7 @@ def test_beat_rings_keeps_no_file_and_ends_when_told(
     before = set(tmp_path.iterdir())
 
     with (
+        hold(folder / "lock"),
         running("beat", settings={"WORKER_DATABASE_URL": sqlite_url}, folder=tmp_path) as beat,
         redis.Redis.from_url(broker_url) as broker,
     ):

@@ -140,6 +140,32 @@ def test_the_sender_of_an_unknown_task_is_told(scene: Scene) -> None:
     assert "Traceback" not in scene.worker.output.text
 
 
+def test_an_unknown_task_while_the_results_are_away(
+    tmp_path: Path, migrated_file: Path, broker_url: str
+) -> None:
+    """Nobody can be told then: one line says so, and the worker goes on over the same connection."""
+    settings = {
+        **NO_GATEWAY,
+        "WORKER_DATABASE_URL": f"sqlite:///{shutil.copy(migrated_file, tmp_path / 'worker.db')}",
+        "WORKER_BROKER_URL": broker_url,
+        "WORKER_RESULT_BACKEND": "redis://:of-the-results@127.0.0.1:9/0",  # nothing listens there
+    }
+    with (
+        running("worker", settings=settings, folder=tmp_path) as worker,
+        closing(Celery(broker=broker_url)) as sender,
+    ):
+        worker.wait_for(" ready.")
+        sender.send_task("suno.enqueu", queue="enqueue", task_id="a-message")
+        worker.wait_for("dead letter")
+        sender.send_task("suno.enqueue", kwargs={"task_id": "good", "action": "MUSIC"}, queue="enqueue")
+        said = worker.wait_for("task_id='good' is under watch")
+
+    assert "the sender of 'suno.enqueu' [a-message] is not told, results cannot be kept: " in said
+    assert "Connection to broker lost" not in said
+    assert "Traceback" not in said
+    assert "of-the-results" not in said
+
+
 def test_a_requeued_message_is_judged_again(scene: Scene) -> None:
     """A dead letter that is put back unchanged comes back as a new one, and still stops nobody."""
     scene.broker.lpush("enqueue", b"hello")

@@ -6,16 +6,23 @@ import logging
 import re
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import redis
+from celery import Celery
 from celery.app.trace import LOG_SUCCESS
 from celery.beat import SchedulingError
 from celery.exceptions import CPendingDeprecationWarning, Reject
 from kombu.exceptions import OperationalError
+from pytest_httpserver import HTTPServer
 
 from tests.configuration import configured_app
+from tests.factory import add_delivery, add_gateway
+from tests.programs import NO_GATEWAY, running
 from worker import logs
+from worker.db.session import make_engine, make_sessions
 
 SECRET = "sk-0123456789"
 logger = logging.getLogger("worker.of.this.test")
@@ -26,7 +33,7 @@ def logging_as_before() -> Iterator[None]:
     """Put the logging of the test run back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs.CHATTY}
+    levels = {name: logging.getLogger(name).level for name in (*logs.CHATTY, logs.TELLTALE)}
     yield
     root.handlers[:] = handlers
     root.setLevel(level)
@@ -161,6 +168,41 @@ def test_debug_shows_the_ticks() -> None:
     logging.getLogger("celery.beat").info("sending")
 
     assert written.getvalue().endswith(" sending\n")
+
+
+def test_debug_writes_no_whole_hook(
+    httpserver: HTTPServer, sqlite_url: str, broker_url: str, tmp_path: Path
+) -> None:
+    """At DEBUG too, no line of a worker shows the query of a `notify_hook`, which may hold a token."""
+    httpserver.expect_request("/hook").respond_with_data("", status=204)
+    hook = httpserver.url_for("/hook?token=of-the-receiver")
+    engine = make_engine(sqlite_url)
+    with make_sessions(engine).begin() as session:
+        add_gateway(session)
+        add_delivery(session, notify_hook=hook, origin=httpserver.url_for("").rstrip("/"))
+    engine.dispose()
+    settings = {
+        **NO_GATEWAY,
+        "WORKER_DATABASE_URL": sqlite_url,
+        "WORKER_BROKER_URL": broker_url,
+        "WORKER_WEBHOOK_ALLOW": "localhost",
+        "WORKER_LOG_LEVEL": "DEBUG",
+    }
+
+    with (
+        running("worker", settings=settings, folder=tmp_path) as worker,
+        closing(Celery(broker=broker_url)) as sender,
+    ):
+        worker.wait_for(" ready.")
+        sender.send_task("suno.deliver", queue="deliver")
+        sender.send_task(
+            "suno.enqueue", kwargs={"task_id": "a", "action": "MUSIC", "notify_hook": hook}, queue="enqueue"
+        )
+        worker.wait_for("verdict=delivered")
+        said = worker.wait_for("task_id='a' is under watch")
+
+    assert " DEBUG " in said
+    assert "of-the-receiver" not in worker.output.text
 
 
 def test_python_warnings_are_lines() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.malformed import MALFORMED, MINIMAL, OLD, UNKNOWN_TASK, message, old_message
@@ -12,12 +14,15 @@ from worker.messages import Malformed, check
     ids=[name for name, (_, reason) in MALFORMED.items() if not reason.startswith(UNKNOWN_TASK)],
 )
 def test_a_malformed_message_is_named_with_its_fault(item: bytes, reason: str) -> None:
-    """What would end or wedge a worker is refused, and the reason says in which part the fault is."""
+    """What would end or wedge a worker is refused, and the reason says in which field the fault is, what it
+    is and what to do, in no library's own words.
+    """
     with pytest.raises(Malformed) as caught:
         check(queue="enqueue", item=item)
 
     assert str(caught.value).startswith(reason)
     assert str(caught.value).isprintable()
+    assert re.fullmatch(r"[\w.-]+: [^`]+; [^`]+", str(caught.value))
 
 
 @pytest.mark.parametrize(

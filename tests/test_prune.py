@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, insert, select, text, update
+from sqlalchemy import event, func, insert, select, text, update
 
 from tests.factory import add_attempt, add_delivery, add_gateway, add_origin, add_task, add_transition
 from worker import prune as prune_module
@@ -137,3 +137,46 @@ def test_a_task_that_is_sent_again_at_this_moment_stays(postgresql_url: str, now
         assert pruned.result()["suno_tasks"] == 0
     assert (count(sessions, SunoTask), count(sessions, Delivery)) == (1, 1)
     engine.dispose()
+
+
+def test_tables_stay_bounded_over_many_cycles(postgresql_url: str) -> None:
+    """Fifteen rounds of 100 results, each pruned after its time: after the first rounds no table grows."""
+    engine = make_engine(postgresql_url)
+    sessions = make_sessions(engine)
+    with sessions.begin() as session:
+        add_gateway(session)
+    sizes: list[int] = []
+    for _ in range(15):
+        with sessions.begin() as session:
+            long_ago = datetime.now(UTC) - timedelta(days=31)
+            for _ in range(100):
+                task = add_task(session, status="SUCCESS", finished_at=long_ago, data="x" * 500)
+                add_transition(session, suno_task_id=task)
+                add_attempt(session, delivery_id=add_delivery(session, suno_task_id=task, state="DELIVERED"))
+        assert run(sessions)["suno_tasks"] == 100
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.execute(text("VACUUM"))  # what autovacuum does in an installation
+            total = text("SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname = ANY(:names)")
+            names = ["suno_tasks", "transitions", "deliveries", "attempts", "poll_batches", "origins"]
+            sizes.append(int(connection.execute(total, {"names": names}).scalar_one()))
+    assert max(sizes[5:]) <= 1.2 * max(sizes[:5])
+    assert [count(sessions, model) for model in (SunoTask, Transition, Delivery, Attempt)] == [0] * 4
+    engine.dispose()
+
+
+def test_no_transaction_of_the_clean_up_is_long(sessions: Sessions, now: datetime) -> None:
+    """Each takes 200 tasks at most, so nobody waits longer than for those."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        for _ in range(450):
+            add_task(session, status="SUCCESS", finished_at=now - timedelta(days=31))
+    begun: list[str] = []
+    engine = sessions.kw["bind"]
+
+    def note(_connection: object) -> None:
+        begun.append("begin")
+
+    event.listen(engine, "begin", note)
+    assert run(sessions)["suno_tasks"] == 450
+    event.remove(engine, "begin", note)
+    assert len(begun) == 3 + 1 + 1  # three groups of tasks, one look each at rejections and origins

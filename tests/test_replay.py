@@ -75,6 +75,19 @@ def test_a_delivery_in_flight_is_left_alone(hub: Sessions) -> None:
     assert (row(hub).claims, row(hub).next_attempt_at, row(hub).leased_until) == (1, until, until)
 
 
+def test_the_hook_of_a_delivery_in_flight_is_not_changed(hub: Sessions) -> None:
+    """What the POST to the old hook brings would be taken for the new one's answer; nothing is changed."""
+    until = NOW + timedelta(days=9000)
+    finished(hub, claims=1, next_attempt_at=until, leased_until=until)
+    with pytest.raises(
+        Refused, match=r"^notify_hook: the result is being sent to the old one at this moment; "
+    ):
+        call(hub, notify_hook=NEW)
+    assert row(hub).notify_hook == HOOK
+    with hub() as session:
+        assert session.scalars(select(SunoTask.notify_hook)).one() == HOOK
+
+
 def test_a_hook_is_corrected_for_task_and_delivery(hub: Sessions) -> None:
     """The result goes to the new endpoint, whose origin has its row."""
     finished(hub, state="DISCARDED")

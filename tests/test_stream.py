@@ -89,6 +89,20 @@ def test_all_that_is_due_is_recorded_in_a_bounded_number_of_slots(portal: Portal
     assert min(desk.claims) > 0
 
 
+def test_free_slots_are_filled_without_waiting(portal: Portal) -> None:
+    """A claim may take less than there is: the next one follows at once, although no call has ended."""
+    desk = Desk(due=list(range(40)), held={number: asyncio.Event() for number in range(40)})
+    whole = desk.claim
+    desk.claim = lambda *, free: whole(free=min(free, 4))  # type: ignore[method-assign]
+    stream = Stream(name="t", slots=30, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    for _ in range(30):
+        assert desk.reached.acquire(timeout=0.9)  # less than the second after which it looks anyway
+    for event in desk.held.values():
+        let_go(portal, event)
+    assert done.result(timeout=WAIT_S)
+
+
 def test_a_hanging_call_holds_its_own_slot_only(portal: Portal) -> None:
     """Forty-nine others pass a peer that does not answer, through the one slot that is left."""
     desk = Desk(due=list(range(50)), held={0: asyncio.Event()})

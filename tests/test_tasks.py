@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -105,6 +106,15 @@ def scene(migrated_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
             sessions=make_sessions(engine),
             folder=folder,
         )
+
+
+def test_a_worker_run_by_root_says_so_in_one_line(scene: Scene) -> None:
+    """Celery's warning of eight lines, which ignores the format of the log, is one line in ours."""
+    said = scene.worker.output.text
+
+    assert "SecurityWarning" not in said
+    assert said.count("superuser") == 0
+    assert said.count("WARNING worker.process this worker runs as root") == (os.geteuid() == 0)
 
 
 def test_a_program_that_knows_nothing_of_us_enqueues(scene: Scene) -> None:

@@ -52,17 +52,19 @@ def add(sessions: Sessions, origin: str, count: int, *, at: datetime, attempt_co
 
 
 def change_origin(sessions: Sessions, origin: str, **columns: object) -> None:
-    """Change an origin's row."""
+    """Change an origin's row; a limit that is set was earned by deliveries."""
+    if "concurrency" in columns:
+        columns = {"delivered_at": datetime.now(UTC)} | columns
     with sessions.begin() as session:
         session.execute(update(Origin).where(Origin.origin == origin).values(**columns))
 
 
 def claim(
-    sessions: Sessions, *, free: int = 500, most: int = 64, chance: float = 0.9
+    sessions: Sessions, *, free: int = 500, most: int = 64, chance: float = 0.9, reserve: int = 0
 ) -> list[deliveries.Lease]:
     """Claim once."""
     with sessions.begin() as session:
-        terms = Terms(lease=LEASE, most=most, chance=chance)
+        terms = Terms(lease=LEASE, most=most, reserve=reserve, chance=chance)
         return list(claim_deliveries(session, free=free, terms=terms).items)
 
 
@@ -251,6 +253,28 @@ def test_an_origin_whose_row_is_held_is_waited_for(postgresql_url: str, now: dat
                 pass
         assert len(claimed.result()) == 1
     engine.dispose()
+
+
+def test_a_receiver_that_took_nothing_lately_begins_with_sixteen(hub: Sessions, now: datetime) -> None:
+    """Its limit is still 64, and it has it again with its first delivery."""
+    add(hub, HOT, 100, at=now)
+    change_origin(hub, HOT, concurrency=64, delivered_at=now - timedelta(seconds=11))
+    leases = claim(hub)
+    assert len(leases) == 16
+    finish(hub, leases[:1], GOOD, state="DELIVERED")
+    assert len(claim(hub)) == 64 - 15
+
+
+def test_slots_are_kept_for_receivers_that_answer(hub: Sessions, now: datetime) -> None:
+    """Any number of hosts that never took anything leaves the reserve to those that did."""
+    for number in range(20):
+        add(hub, f"https://tarpit{number}.example:443", 4, at=now - timedelta(minutes=1))
+    add(hub, COLD, 10, at=now)
+    change_origin(hub, COLD, concurrency=8)
+    taken = by_origin(claim(hub, free=30, reserve=20))
+    assert taken.pop(COLD) == 8
+    assert sum(taken.values()) == 10
+    assert claim(hub, free=20, reserve=20) == []
 
 
 def test_a_claim_is_bounded(hub: Sessions, now: datetime) -> None:

@@ -15,7 +15,6 @@ from worker.core.webhook import (
     Failed,
     Retry,
     Verdict,
-    origin_of,
 )
 from worker.db.deliveries import Held, Lease, State, Trigger
 
@@ -106,7 +105,7 @@ def log_attempt(lease: Lease, exchange: Exchange, verdict: Verdict | None) -> No
         lease.id,
         ascii(lease.result.task_id),
         lease.claims,
-        origin_of(lease.result.notify_hook),
+        lease.origin,
         answer.status_code if isinstance(answer, Answered) else answer.error.value,
         _ms(exchange.duration),
         "late" if verdict is None else type(verdict).__name__.lower(),

@@ -151,7 +151,10 @@ app.add_defaults(_from_environment)
 
 @setup_logging.connect
 def _set_up_logging(**_: object) -> None:
-    """Log as the settings say, in worker, Beat and Flower alike; Celery's own `--loglevel` is not used."""
+    """Log as the settings say, in worker and Beat alike; Celery's own `--loglevel` is not used.
+
+    Flower never asks: its few lines stay its own.
+    """
     configured = settings()
     logs.configure(
         level=configured.log_level,

@@ -41,6 +41,7 @@ from worker.version import __version__
 
 LEASE_MARGIN = timedelta(seconds=45)  # beyond the POST's own deadline: time to record
 SLOTS = 512  # POSTs in flight in one process
+RESERVE = 128  # of them for origins whose last word was an answer
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,9 @@ class Dispatcher:
 
     def claim(self, *, free: int) -> Claimed[Lease]:
         """Take due deliveries; their origins take turns."""
-        terms = Terms(lease=self._lease, most=self._origin_concurrency, chance=random.random())  # noqa: S311
+        chance = random.random()  # noqa: S311 - spreads load
+        most = self._origin_concurrency
+        terms = Terms(lease=self._lease, most=most, reserve=RESERVE, chance=chance)
         try:
             with self._sessions.begin() as session:
                 return claim_deliveries(session, free=free, terms=terms)
@@ -123,6 +126,12 @@ class Dispatcher:
 
     def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:
         """Judge the outcomes and write them in one transaction, with their attempt rows."""
+        firsts: dict[str, tuple[Lease, Exchange]] = {}
+        later = [one for one in finished if firsts.setdefault(one[0].id, one) is not one]
+        if later:  # a late outcome and its successor: the second is judged by what the first has left
+            self.record(list(firsts.values()))
+            self.record(later)
+            return
         patience = Patience.of(LEASE_MARGIN, stop=self._stop)
         try:
             verdicts = persist(

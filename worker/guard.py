@@ -71,11 +71,16 @@ class GuardedConsumer(Consumer):
             _move_aside(
                 client,
                 queue=message.delivery_info["routing_key"],
-                reason=f"there is no task {name!a} here",
+                reason=f"there is no task {name!a} here; other services send suno.enqueue",
                 item=dumps(message.serializable()).encode(),
             )
         message.reject_log_error(logger, self.connection_errors)
-        self.app.backend.mark_as_failure(task_id, NotRegistered(name))
+        try:
+            self.app.backend.mark_as_failure(task_id, NotRegistered(name))
+        except Exception as error:  # noqa: BLE001  # Celery would take any for a lost broker and connect anew
+            logger.warning(
+                "the sender of %a [%s] is not told, results cannot be kept: %s", name, task_id, error
+            )
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"NotRegistered({name!r})")
 

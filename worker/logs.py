@@ -35,6 +35,9 @@ TOLD_IN_ONE_LINE = (redis.ConnectionError, redis.TimeoutError, OperationalError,
 # Beat and the worker announce each message of each second, and each one that is too old. At DEBUG they may.
 CHATTY = ("celery.beat", "celery.worker.request", "celery.worker.strategy")
 
+# At DEBUG it writes the arguments of each Celery task, and a `notify_hook` may have a token in its query.
+TELLTALE = "celery.pool"
+
 
 def configure(
     *, level: str, as_json: bool, secrets: Sequence[str] = (), stream: TextIO | None = None
@@ -50,6 +53,7 @@ def configure(
     chatty_level = logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING
     for name in CHATTY:
         logging.getLogger(name).setLevel(chatty_level)
+    logging.getLogger(TELLTALE).setLevel(max(root.level, logging.INFO))
     return handler
 
 

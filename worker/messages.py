@@ -22,7 +22,10 @@ import msgspec
 from celery.utils.time import maybe_iso8601
 from kombu.utils.json import loads
 
+from worker.message_faults import reading_fault, shape_fault
+
 LONGEST = 64 * 1024  # bytes of one item; a real one has less than 8 KiB
+ONLY_ARGUMENTS = "send no more than the arguments of suno.enqueue"
 DEEPEST = 32  # levels of lists and objects: kombu would write a deep one out again and run out of stack
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"\A[ -~]+\Z")]
@@ -31,7 +34,7 @@ Shape = TypeVar("Shape")
 
 
 class Malformed(ValueError):
-    """Celery could not take this message; the text is one printable line that says why."""
+    """Celery could not take this message; the text is one printable line: `FIELD: PROBLEM; ADVICE`."""
 
 
 class DeliveryInfo(msgspec.Struct):
@@ -114,33 +117,35 @@ class OldBody(Fields):
 def check(*, queue: str, item: bytes) -> None:
     """Raise `Malformed` unless Celery can take `item` from `queue`."""
     if len(item) > LONGEST:
-        raise Malformed(f"message: longer than {LONGEST} bytes")
+        raise Malformed(f"message: is longer than {LONGEST} bytes; {ONLY_ARGUMENTS}")
     envelope = _shape(_decode(loads, item, part="message"), Envelope, part="message")
     sent_to = envelope.properties.delivery_info
     if sent_to.exchange not in {"", queue} or sent_to.routing_key != queue:
-        raise Malformed(f"properties.delivery_info: must lead here: exchange '', routing_key '{queue}'")
+        raise Malformed(f"properties.delivery_info: leads elsewhere; send exchange '', routing_key '{queue}'")
     text = envelope.body
     if envelope.properties.body_encoding == "base64":
         text = _decode(base64.b64decode, text, part="body")
     body, headers = _decode(loads, text, part="body"), envelope.headers or {}
-    if "task" in headers:
+    if "task" in headers or isinstance(body, list):
         fields = _shape(headers, Fields, part="headers")
         kwargs = _shape(body, Body, part="body").kwargs
     else:
         old = fields = _shape(body, OldBody, part="body")
         kwargs = old.kwargs
     if "self" in kwargs:
-        raise Malformed("body: kwargs: Celery cannot hand on an argument named 'self'")
+        raise Malformed("body.kwargs: Celery cannot hand on an argument named 'self'; leave it out")
     _decode(maybe_iso8601, fields.expires, part="expires")
 
 
 def _decode(reader: Callable[[Any], Any], value: object, *, part: str) -> Any:  # noqa: ANN401  # JSON
     try:
         decoded = reader(value)
-    except Exception as error:  # noqa: BLE001  # the readers raise a dozen kinds, RecursionError among them
-        raise Malformed(_printable(f"{part}: {type(error).__name__}: {error}")) from None
+    except RecursionError:
+        raise Malformed(_too_deep(part)) from None
+    except Exception as error:  # noqa: BLE001  # the readers raise a dozen kinds
+        raise Malformed(_printable(reading_fault(error, part=part))) from None
     if _is_deep(decoded):
-        raise Malformed(f"{part}: nested deeper than {DEEPEST} levels")
+        raise Malformed(_too_deep(part))
     return decoded
 
 
@@ -148,7 +153,11 @@ def _shape(value: object, shape: type[Shape], *, part: str) -> Shape:
     try:
         return msgspec.convert(value, shape)
     except msgspec.ValidationError as error:
-        raise Malformed(_printable(f"{part}: {error}")) from None
+        raise Malformed(_printable(shape_fault(error, part=part))) from None
+
+
+def _too_deep(part: str) -> str:
+    return f"{part}: is nested deeper than {DEEPEST} levels; {ONLY_ARGUMENTS}"
 
 
 def _is_deep(value: object) -> bool:
@@ -164,5 +173,5 @@ def _is_deep(value: object) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Escape what could forge a log line, and keep 200 characters."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:200])
+    """Escape what could forge a log line, and keep 300 characters."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text[:300])

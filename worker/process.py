@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 
-from celery.signals import worker_init, worker_shutdown, worker_shutting_down
+from celery.exceptions import SecurityWarning
+from celery.signals import (
+    celeryd_after_setup,
+    celeryd_init,
+    worker_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.celery import settings
@@ -32,6 +41,19 @@ def runtime(*, ring_deliver: Callable[[], None]) -> Runtime:
         if _runtime is None:
             _runtime = Runtime.open(settings(), ring_deliver=ring_deliver)
         return _runtime
+
+
+@celeryd_init.connect
+def _silence_celery_about_root(**_: object) -> None:
+    """Celery's own words come before the log is set up, so in no format and in eight lines."""
+    warnings.filterwarnings("ignore", category=SecurityWarning)
+
+
+@celeryd_after_setup.connect
+def _warn_root(**_: object) -> None:
+    """Say in one line what Celery would have said."""
+    if os.geteuid() == 0:
+        logger.warning("this worker runs as root; any other user can do the same and less harm")
 
 
 @worker_init.connect

@@ -35,18 +35,20 @@ def prune(sessions: Sessions, *, retention: timedelta, stop: threading.Event) ->
     }
 
 
-def _drain(sessions: Sessions, step: Callable[[Session, datetime], int], *, stop: threading.Event) -> int:
+def _drain(
+    sessions: Sessions, step: Callable[[Session, datetime], tuple[int, int]], *, stop: threading.Event
+) -> int:
     total = 0
     while not stop.is_set():
         with sessions.begin() as session:
-            removed = step(session, read_now(session))
+            looked_at, removed = step(session, read_now(session))
         total += removed
-        if removed < GROUP:
+        if looked_at < GROUP:
             break
     return total
 
 
-def _prune_tasks(session: Session, *, before: datetime) -> int:
+def _prune_tasks(session: Session, *, before: datetime) -> tuple[int, int]:
     pending = exists().where(
         Delivery.suno_task_id == SunoTask.id, Delivery.state == deliveries.State.PENDING.value
     )
@@ -59,10 +61,10 @@ def _prune_tasks(session: Session, *, before: datetime) -> int:
     )
     ids = list(session.scalars(old))
     if not ids:
-        return 0
+        return 0, 0
     # Read again under lock: a resend or recovery that came between has made its delivery PENDING.
     owned = select(Delivery.id, Delivery.suno_task_id, Delivery.state).where(Delivery.suno_task_id.in_(ids))
-    rows = session.execute(owned.with_for_update()).all()
+    rows = session.execute(owned.order_by(Delivery.id).with_for_update()).all()
     owed = {row.suno_task_id for row in rows if row.state == deliveries.State.PENDING.value}
     gone = [row_id for row_id in ids if row_id not in owed]
     of_gone = [row.id for row in rows if row.suno_task_id not in owed]
@@ -70,10 +72,10 @@ def _prune_tasks(session: Session, *, before: datetime) -> int:
     session.execute(delete(Delivery).where(Delivery.id.in_(of_gone)))
     session.execute(delete(Transition).where(Transition.suno_task_id.in_(gone)))
     session.execute(delete(SunoTask).where(SunoTask.id.in_(gone)))
-    return len(gone)
+    return len(ids), len(gone)
 
 
-def _prune_rejections(session: Session, now: datetime) -> int:
+def _prune_rejections(session: Session, now: datetime) -> tuple[int, int]:
     newest_kept = select(Rejection.id).order_by(Rejection.id.desc()).offset(REJECTIONS_KEPT - 1).limit(1)
     edge = session.scalar(newest_kept)
     old = (
@@ -90,13 +92,13 @@ def _prune_rejections(session: Session, now: datetime) -> int:
         ids += session.scalars(beyond)
     ids = sorted(set(ids))
     session.execute(delete(Rejection).where(Rejection.id.in_(ids)))
-    return len(ids)
+    return len(ids), len(ids)
 
 
-def _prune_origins(session: Session, now: datetime) -> int:
+def _prune_origins(session: Session, now: datetime) -> tuple[int, int]:
     """Delete origins without PENDING deliveries; one that is being made due at this moment is passed over."""
     idle = (Origin.last_used_at < now - ORIGINS_KEPT_FOR) & Origin.next_claim_at.is_(None)
     wanted = select(Origin.origin).where(idle).limit(GROUP).with_for_update(skip_locked=True)
     names = list(session.scalars(wanted))
     session.execute(delete(Origin).where(Origin.origin.in_(names), idle))
-    return len(names)
+    return len(names), len(names)

@@ -7,7 +7,7 @@ overrun: each origin's adaptive limit and breaker stand between.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from sqlalchemy import Select, func, select
@@ -58,18 +58,22 @@ def recover(
         wanted = _discarded(since=since, until=until, origin=origin).order_by(Delivery.discarded_at)
         with sessions.begin() as session:
             now = read_now(session)
-            rows = wanted.limit(min(GROUP, left)).with_for_update(key_share=True, skip_locked=True)
-            group = session.scalars(
-                select(Delivery).where(Delivery.id.in_(session.scalars(rows).all()))
-            ).all()
+            chosen = session.scalars(wanted.limit(min(GROUP, left))).all()
+            group = session.scalars(_hold_discarded(chosen)).all()
             for delivery in group:
                 make_pending(delivery, trigger=Trigger.RECOVER, now=now)
             session.flush()
             origins.make_due(session, origins={delivery.origin for delivery in group}, now=now)
-        if not group:
+        if not chosen:
             return
         left -= len(group)
         yield len(group)
+
+
+def _hold_discarded(ids: Sequence[str]) -> Select[Delivery]:
+    """Lock the rows in the order in which a record does; one that was resent meanwhile is left out."""
+    still = select(Delivery).where(Delivery.id.in_(ids), Delivery.state == State.DISCARDED.value)
+    return still.order_by(Delivery.id).with_for_update(key_share=True)
 
 
 def _discarded(*, since: datetime, until: datetime, origin: str | None) -> Select[str]:

@@ -102,15 +102,23 @@ def _resend_finished(session: Session, *, task: SunoTask, hook: str | None, now:
         )
         deliveries.add(session, owed=[owed], now=now)
         return Resent(task_id=task.task_id, gateway=task.gateway, what=What.DUE_NOW, delivery_id=owed.id)
+    if delivery.leased_until is not None and delivery.leased_until > now:
+        if hook is not None:
+            # What this POST brings would be taken for the new hook's answer.
+            seconds = int((delivery.leased_until - now).total_seconds()) + 1
+            reason = (
+                f"the result is being sent to the old one at this moment; try again in {seconds} s at most"
+            )
+            raise Refused(field="notify_hook", reason=reason)
+        return Resent(
+            task_id=task.task_id, gateway=task.gateway, what=What.IN_FLIGHT, delivery_id=delivery.id
+        )
     if hook is not None:
         delivery.notify_hook, delivery.origin = hook, origin_of(hook)
-    what = What.IN_FLIGHT
-    if delivery.leased_until is None or delivery.leased_until <= now:
-        what = What.DUE_NOW
-        make_pending(delivery, trigger=Trigger.RESEND, now=now)
+    make_pending(delivery, trigger=Trigger.RESEND, now=now)
     session.flush()
     origins.make_due(session, origins=[delivery.origin], now=now)
-    return Resent(task_id=task.task_id, gateway=task.gateway, what=what, delivery_id=delivery.id)
+    return Resent(task_id=task.task_id, gateway=task.gateway, what=What.DUE_NOW, delivery_id=delivery.id)
 
 
 def make_pending(delivery: Delivery, *, trigger: Trigger, now: datetime) -> None:

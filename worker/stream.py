@@ -156,8 +156,11 @@ class Stream(Generic[Item, Outcome]):
             now = time.monotonic()
             may_look = not stop.is_set() and self._in_flight < self._slots
             if may_look and now >= look_at:
-                more = self._fill()
-                look_at = now + LOOK_EVERY_S
+                took, said = self._fill()
+                # What was held back by a limit stays held back until a call of ours ends.
+                more = said or (more and not took and self._in_flight > 0)
+                # While a claim takes something and there is more, the next one follows at once.
+                look_at = now if took and more else now + LOOK_EVERY_S
             idle = self._in_flight == 0 and (stop.is_set() or not more)
             if idle and self._end_turn(unless_rung=not stop.is_set()):
                 return
@@ -174,12 +177,13 @@ class Stream(Generic[Item, Outcome]):
             if rang or (freed and more):
                 look_at = 0.0
 
-    def _fill(self) -> bool:
+    def _fill(self) -> tuple[bool, bool]:
+        """Claim for the free slots; say whether that took something, and whether there is more."""
         claimed = self._work.claim(free=self._slots - self._in_flight)
         if claimed.items:
             self._submit(self._start(claimed.items))
             self._in_flight += len(claimed.items)
-        return claimed.more
+        return bool(claimed.items), claimed.more
 
     async def _start(self, items: Sequence[Item]) -> None:
         """Start all calls of a claim; waking the loop's thread once for each of them would cost more."""

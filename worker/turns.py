@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from worker.core.origins import OriginHealth, capacity, next_claim_at, share
+from worker.core.origins import OriginHealth, capacity, is_proven, next_claim_at, share
 from worker.db import deliveries, origins
 from worker.db.clock import read_now
 from worker.db.deliveries import Claim, Lease
@@ -33,13 +33,14 @@ FIRST_SHARE = 1 / 3  # of the claims
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """What a claim keeps to: its lease, the most in flight per origin, and chance as an argument.
+    """What a claim keeps to: its lease, the most in flight per origin, slots kept for proven origins, chance.
 
     `chance` is drawn from [0, 1) for each claim; below a third, it serves first attempts first.
     """
 
     lease: timedelta
     most: int
+    reserve: int
     chance: float
 
 
@@ -57,7 +58,7 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
     """Take at most `free` due deliveries and set when their origins are looked at next."""
     now = read_now(session)
     waiting = origins.take_due(session, limit=ORIGINS, now=now)
-    turns = _turns(session, waiting=waiting, free=min(free, LARGEST_CLAIM), terms=terms, now=now)
+    turns = _turns(session, waiting=waiting, free=free, terms=terms, now=now)
     if not turns:
         return Claimed(items=[], more=False)
     claims = _take(session, turns=turns, terms=terms, now=now)
@@ -74,11 +75,29 @@ def _turns(
         return {}
     busy = origins.in_flight(session, origins=waiting, now=now)
     limits = {name: capacity(health, most=terms.most, now=now) for name, health in waiting.items()}
-    grants = share(free, [limits[name] - busy[name].count for name in waiting])
+    wants = {name: limits[name] - busy[name].count for name in waiting}
+    grants = dict(zip(waiting, _share(waiting, wants=wants, free=free, reserve=terms.reserve), strict=True))
     return {
-        name: Turn(health=waiting[name], limit=limits[name], busy=busy[name], granted=granted)
-        for name, granted in zip(waiting, grants, strict=True)
+        name: Turn(health=waiting[name], limit=limits[name], busy=busy[name], granted=grants[name])
+        for name in waiting
     }
+
+
+def _share(
+    waiting: Mapping[str, OriginHealth], *, wants: Mapping[str, int], free: int, reserve: int
+) -> list[int]:
+    """Share `free` slots evenly; of a process's last slots, the reserve, only proven origins get any."""
+    slots = min(free, LARGEST_CLAIM)
+    even = share(slots, list(wants.values()))
+    others = [name for name, health in waiting.items() if not is_proven(health)]
+    open_to_others = max(0, free - reserve)
+    if sum(granted for name, granted in zip(waiting, even, strict=True) if name in others) <= open_to_others:
+        return even
+    granted = dict(zip(others, share(open_to_others, [wants[name] for name in others]), strict=True))
+    proven = [name for name in waiting if name not in others]
+    left = slots - sum(granted.values())
+    granted |= dict(zip(proven, share(left, [wants[name] for name in proven]), strict=True))
+    return [granted[name] for name in waiting]
 
 
 def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: datetime) -> list[Claim]:

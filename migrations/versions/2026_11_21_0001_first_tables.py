@@ -16,6 +16,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+ORIGIN = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 MOMENT = sa.DateTime(timezone=True)
 ROW_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -71,12 +72,13 @@ def _create_gateways() -> None:
 def _create_origins() -> None:
     op.create_table(
         "origins",
-        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("origin", ORIGIN, nullable=False),
         sa.Column("concurrency", sa.Integer(), server_default=sa.text("4"), nullable=False),
         sa.Column("failures", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("openings", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("open_until", MOMENT, nullable=True),
         sa.Column("next_claim_at", MOMENT, nullable=True),
+        sa.Column("delivered_at", MOMENT, nullable=True),
         sa.Column("last_used_at", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("origin", name=op.f("pk_origins")),
     )
@@ -187,7 +189,7 @@ def _create_deliveries() -> None:
         sa.Column("suno_task_id", ROW_ID, nullable=False),
         sa.Column("event", sa.String(length=32), nullable=False),
         sa.Column("notify_hook", sa.String(length=2048), nullable=False),
-        sa.Column("origin", sa.Text(), nullable=False),
+        sa.Column("origin", ORIGIN, nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempt_count", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_attempt_at", MOMENT, nullable=False),

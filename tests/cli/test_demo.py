@@ -74,3 +74,17 @@ def test_a_demo_whose_webhooks_do_not_come_fails(
     assert "0 of 7 webhooks came and were verified" in outcome.stdout
     assert outcome.stdout.count("did not come") == 7
     assert outcome.stderr == "Error: not every webhook came and verified within 0 s\n"
+
+
+def test_the_sandbox_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra the demo says how to get it, and nothing else."""
+    monkeypatch.setattr(demo, "find_spec", lambda _name: None)
+
+    outcome = CliRunner().invoke(demo.demo)
+
+    assert outcome.exit_code == 1
+    assert (
+        outcome.stderr
+        == "Error: the demo needs the standardwebhooks library: pip install suno-worker[sandbox]\n"
+    )
+    assert outcome.stdout == ""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 from sqlalchemy import Engine, create_engine, inspect, select, text
@@ -18,6 +20,37 @@ def test_a_file_is_made_and_filled(bare_cli: Cli, folder: Path) -> None:
     assert first.stdout.startswith(f"SQLite file {folder}/worker.db: applied ")
     assert second.stdout == f"SQLite file {folder}/worker.db: nothing to do\n"
     assert bare_cli("status").exit_code == 0
+
+
+def test_a_new_file_is_its_owners_alone(bare_cli: Cli, folder: Path) -> None:
+    """A file that `migrate` makes has mode 0600, and so has what SQLite puts beside it: hooks may hold
+    tokens. One that is there already keeps its mode.
+    """
+    file = folder / "worker.db"
+    earlier = os.umask(0o022)
+    try:
+        assert bare_cli("migrate").exit_code == 0
+        with create_engine(f"sqlite:///{file}").connect() as connection:
+            connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+            modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in folder.iterdir()}
+    finally:
+        os.umask(earlier)
+    assert modes == {"worker.db": 0o600, "worker.db-wal": 0o600, "worker.db-shm": 0o600}
+
+    file.chmod(0o640)
+    assert bare_cli("migrate").exit_code == 0
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
+def test_a_missing_folder_is_named(bare_cli: Cli, folder: Path) -> None:
+    """In a folder that is not there no file can be made: one line says what to do."""
+    result = bare_cli("migrate", env={"WORKER_DATABASE_URL": "sqlite:///data/worker.db"})
+
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: SQLite file {folder}/data/worker.db: unable to open database file: "
+        "create its folder, and make it writable for this user\n"
+    )
 
 
 def test_an_empty_database_gets_its_tables(cli: Cli, engine: Engine) -> None:

@@ -45,7 +45,7 @@ def test_json_tells_everything_of_an_origin(cli: Cli, sessions: Sessions) -> Non
         {
             "origin": WELL,
             "limit": 200,
-            "limit_in_force": 64,
+            "limit_in_force": 16,
             "in_flight": 0,
             "breaker": "closed",
             "open_until": None,

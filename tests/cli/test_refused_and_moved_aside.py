@@ -39,6 +39,21 @@ def test_rejections_are_listed_newest_first(cli: Cli, sessions: Sessions) -> Non
     ]
 
 
+def test_long_arguments_are_cut_for_people(cli: Cli, sessions: Sessions) -> None:
+    """However long a refused argument was, the table shows 100 characters of it; `--json` has all."""
+    arguments = json.dumps({"notify_hook": "https://example.com/" + "x" * 1_500})
+    with sessions.begin() as session:
+        rejections.add(
+            session, source="celery", reason="notify_hook: is longer", arguments=arguments, now=NOW
+        )
+
+    person, machine = cli("rejections"), cli("rejections", "--json")
+
+    shown = person.stdout.splitlines()[-1].partition("  {")[2]
+    assert "{" + shown == arguments[:99] + "…"
+    assert json.loads(machine.stdout)[0]["arguments"] == arguments
+
+
 def test_dead_letters_are_listed_and_put_back(bare_cli: Cli, broker_url: str) -> None:
     """`dead-letters` shows each message; `--requeue` puts one back into its queue, byte for byte."""
     env = {"WORKER_BROKER_URL": broker_url}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
@@ -166,7 +167,9 @@ def test_flower_listens_on_this_machine_alone(running_up: Program, flower_port: 
 
 
 def test_flower_knows_the_worker(running_up: Program, flower_port: int) -> None:
-    """Flower's `/api/workers` names the worker with its statistics and its queues."""
+    """Flower's `/api/workers` names the worker with its statistics and its queues; that it looked for one
+    before there was any is not told as a failure.
+    """
     wait_until_listening(running_up, port=flower_port)
     url = f"http://{FLOWER_PASSWORD}@127.0.0.1:{flower_port}/api/workers?refresh=1"
 
@@ -176,6 +179,7 @@ def test_flower_knows_the_worker(running_up: Program, flower_port: int) -> None:
 
     assert known["stats"]["pool"]["max-concurrency"] == 16
     assert sorted(queue["name"] for queue in known["active_queues"]) == ["deliver", "enqueue", "poll"]
+    assert "Inspect method" not in running_up.output.text
 
 
 def test_sigterm_ends_it_with_status_0_and_nothing_left(tmp_path: Path) -> None:
@@ -269,6 +273,33 @@ def test_wrong_settings_change_nothing(tmp_path: Path) -> None:
     assert ended.stderr.startswith("Error: WORKER_POLL_INTERVAL: ")
     assert ended.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_looks_for_a_running_up_does_not_keep_one_from_starting(bare_cli: Cli, folder: Path) -> None:
+    """A verb that asks at this moment whether an `up` runs is waited for."""
+    (folder / ".suno-worker").mkdir()
+    (folder / ".suno-worker" / "valkey").write_text("in the way")
+    with (folder / ".suno-worker" / "lock").open("wb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        looker = spawn(["sleep", "0.1"], hand_down=[looking.fileno()])
+
+    outcome = bare_cli("up")
+
+    assert outcome.stderr.startswith("Error: File exists")
+    assert looker.ended() == 0
+
+
+def test_a_missing_folder_is_named(bare_cli: Cli, folder: Path) -> None:
+    """With the SQLite file in a folder that is not there, one line says what to do, and nothing is made."""
+    outcome = bare_cli("up", env={"WORKER_DATABASE_URL": "sqlite:///data/worker.db"})
+
+    assert outcome.exit_code == 1
+    assert outcome.stderr == (
+        f"Error: {folder}/data/.suno-worker: No such file or directory: create the folder {folder}/data, and "
+        "make it writable for this user\n"
+    )
+    assert outcome.stdout == ""
+    assert list(folder.iterdir()) == []
 
 
 def test_a_worker_that_cannot_run_ends_up(bare_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,10 +85,11 @@ def test_the_limit_grows_with_deliveries_and_is_halved_by_transient_failures(
 def test_the_limit_stays_between_one_and_the_most() -> None:
     """A new origin begins with 4; 64 deliveries reach the most, ten failures the least."""
     assert capacity(OriginHealth(), most=MOST, now=NOW) == 4
+    assert capacity(OriginHealth(concurrency=MOST), most=MOST, now=NOW) == 16
     full = follow(OriginHealth(), *[answered(200)] * 100)
     assert full.concurrency == MOST
     assert follow(full, *[answered(500)] * 10).concurrency == 1
-    assert capacity(replace(full, concurrency=500), most=MOST, now=NOW) == MOST
+    assert capacity(replace(full, concurrency=500, delivered_at=NOW), most=MOST, now=NOW) == MOST
     assert after(replace(full, concurrency=500), answered(500), most=MOST, now=NOW).concurrency == 32
 
 
@@ -124,6 +125,14 @@ def test_any_other_answer_resets_the_count(code: int) -> None:
     probed = OriginHealth(failures=5, openings=3, open_until=NOW)
     assert follow(probed, answered(code)).openings == 0
     assert follow(probed, answered(code)).open_until is None
+
+
+@pytest.mark.parametrize("error", sorted(PostError))
+def test_a_probe_that_brings_no_answer_opens_again(error: PostError) -> None:
+    """Also when it broke off half-way or failed on our side: nothing has shown that the host is back."""
+    probing = OriginHealth(failures=5, openings=1, open_until=NOW)
+    again = follow(probing, failed(error))
+    assert (again.openings, again.open_until) == (2, NOW + timedelta(minutes=1))
 
 
 @pytest.mark.parametrize(

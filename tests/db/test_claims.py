@@ -6,15 +6,15 @@ import threading
 from datetime import datetime, timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_task
-from worker.db import claimable, deliveries, gateways, poll_batches
+from worker.db import claimable, deliveries, gateways, origins, poll_batches
 from worker.db.models import Delivery, PollBatch, SunoTask
 from worker.db.poll_batches import Lease
-from worker.db.session import Sessions
+from worker.db.session import Sessions, make_engine
 
 LEASE = timedelta(seconds=60)
 
@@ -159,3 +159,20 @@ def _together(run: object, count: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
+
+
+def test_rows_of_origins_are_locked_in_one_order(sessions: Sessions) -> None:
+    """Python's `sorted` and the database agree on names, whatever the server's collation is."""
+    names = ["http://h1:80", "http://h10:80", "http://a-b:80", "http://ab:80", "http://A:80"]
+    with sessions.begin() as session:
+        origins.make_due(session, origins=names, now=NOW)
+        assert list(origins.lock(session, origins=names)) == sorted(names)
+
+
+def test_the_database_compares_origins_byte_by_byte(postgresql_url: str) -> None:
+    """The tests' server may sort like that anyway; an installation's does not, so the columns say it."""
+    engine = make_engine(postgresql_url)
+    query = "SELECT collation_name FROM information_schema.columns WHERE column_name = 'origin'"
+    with engine.connect() as connection:
+        assert list(connection.execute(text(query)).scalars()) == ["C", "C"]
+    engine.dispose()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -12,7 +12,7 @@ import pytest
 
 from tests.processes import wait_until_gone
 from worker.embedded import supervisor
-from worker.embedded.children import Child, spawn
+from worker.embedded.children import Child, StartCalledOff, spawn
 from worker.embedded.supervisor import Post, Program, Supervisor, ending, wait_before_restart
 
 LONG = timedelta(hours=1)
@@ -45,7 +45,8 @@ class Scene:
         os.mkfifo(ready)
         script = f"trap '{when_asked}' TERM; echo $NAME started >> $HISTORY; : > {ready}; {body}"
 
-        def start() -> Child:
+        def start(told_to_stop: Callable[[], bool]) -> Child:
+            assert not told_to_stop()
             names = {
                 "NAME": name,
                 "HISTORY": str(self.history),
@@ -122,7 +123,8 @@ def test_a_program_that_keeps_ending_at_its_start_ends_all(scene: Scene) -> None
 def test_a_program_that_cannot_start_ends_all(scene: Scene) -> None:
     """An error at a program's start reaches the caller after what runs already was stopped."""
 
-    def refuse() -> Child:
+    def refuse(told_to_stop: Callable[[], bool]) -> Child:
+        del told_to_stop
         raise FileNotFoundError("no such program")
 
     broker = scene.program("broker", WORKS)
@@ -130,6 +132,37 @@ def test_a_program_that_cannot_start_ends_all(scene: Scene) -> None:
     with pytest.raises(FileNotFoundError, match="no such program"):
         scene.run([broker], [Program(name="worker", start=refuse)])
     assert scene.statuses == [0]
+
+
+@pytest.mark.parametrize("restart", [False, True], ids=["first start", "restart"])
+def test_a_signal_is_heard_while_a_program_starts(scene: Scene, *, restart: bool) -> None:
+    """A start that takes long, as of a broker that reads its file, is called off by a signal: nothing else is
+    started, what runs is stopped, and a child that ended meanwhile does not keep anything waiting.
+    """
+    worker = scene.program("worker", WORKS)
+    failing = scene.program("broker", FAILS)
+    starts: list[str] = []
+
+    def start(told_to_stop: Callable[[], bool]) -> Child:
+        starts.append("broker")
+        if restart and len(starts) == 1:
+            return failing.start(told_to_stop)
+        os.kill(os.getpid(), signal.SIGTERM)
+        while not told_to_stop():
+            pass
+        raise StartCalledOff
+
+    broker = Program(name="broker", start=start)
+    outcome = (
+        scene.run([worker, broker], [scene.program("late", WORKS)])
+        if not restart
+        else scene.run([broker, worker])
+    )
+
+    assert outcome is None
+    assert starts == ["broker"] * (2 if restart else 1)
+    assert scene.statuses == ([3, 0] if restart else [0])
+    assert scene.said[-1].startswith("stopping: ")
 
 
 def test_a_deaf_program_is_killed_after_the_grace(scene: Scene) -> None:

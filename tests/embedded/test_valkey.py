@@ -12,6 +12,7 @@ import redis
 
 from tests.processes import command_line, wait_until_gone
 from worker.embedded import valkey
+from worker.embedded.children import StartCalledOff
 from worker.embedded.valkey import EmbeddedValkey, LaunchError, launch_valkey
 
 # A parent that starts a server in the folder of its argument, tells how to reach it, and waits to be killed.
@@ -126,6 +127,20 @@ def test_the_server_ends_with_a_killed_parent_and_its_folder_is_free(tmp_path: P
     with client_of(again.url) as client:
         assert client.lrange("queue", 0, -1) == ["one"]
     again.stop()
+
+
+def test_a_start_that_is_called_off_leaves_no_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A server that does not answer yet is waited for until a stop is asked for, and then ended at once."""
+    silent = tmp_path / "silent"
+    silent.write_text("#!/bin/sh\necho $$ > pid.new; mv pid.new pid; exec sleep 60\n")
+    silent.chmod(0o700)
+    monkeypatch.setattr(valkey, "find_binary", lambda: silent)
+    pid = tmp_path / "valkey" / "pid"
+
+    with pytest.raises(StartCalledOff):
+        launch_valkey(folder=tmp_path / "valkey", told_to_stop=pid.exists)
+
+    wait_until_gone(session=int(pid.read_text()))
 
 
 def test_a_folder_in_use_is_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -14,8 +15,10 @@ from worker.core.addresses import Allow
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
 from worker.core.signature import decode_secret
 from worker.core.wire import Fetch
+from worker.embedded.folder import hold
 from worker.settings import LogFormat, LogLevel, Settings, load_intake_settings, load_settings
 from worker.settings.gateway import Gateway
+from worker.settings.running_up import is_held
 
 
 def test_defaults() -> None:
@@ -268,15 +271,48 @@ def test_state_folder_in_the_working_folder(
 
 
 def test_the_broker_that_up_started(tmp_path: Path) -> None:
-    """Without WORKER_BROKER_URL the broker is the one whose URL `up` left in its file, if it did."""
+    """Without WORKER_BROKER_URL the broker is the one whose URL a running `up` left in its file."""
     settings = Settings(database_url=f"sqlite:///{tmp_path}/worker.db")
     assert settings.resolve_broker_url() is None
 
     settings.state_folder().mkdir()
+    with hold(settings.up_lock()):
+        assert settings.resolve_broker_url() is None
+
+        settings.broker_url_file().write_text("redis://:p@127.0.0.1:1234/0\n", encoding="utf-8")
+        assert settings.resolve_broker_url() == "redis://:p@127.0.0.1:1234/0"
+
+
+def test_the_broker_of_an_up_that_has_ended(tmp_path: Path) -> None:
+    """What an ended `up` left in its file is nobody's address, with its lock file or without; looking makes
+    no file and takes no lock, and a folder that can only be read is looked into like any other.
+    """
+    settings = Settings(database_url=f"sqlite:///{tmp_path}/worker.db")
+    settings.state_folder().mkdir()
+    settings.broker_url_file().write_text("redis://:p@127.0.0.1:1234/0\n", encoding="utf-8")
+    assert settings.resolve_broker_url() is None
+    assert not settings.up_lock().exists()
+
+    settings.up_lock().write_text("4194304000\n", encoding="utf-8")
+    settings.up_lock().chmod(0o400)
+    settings.state_folder().chmod(0o500)
     assert settings.resolve_broker_url() is None
 
-    settings.broker_url_file().write_text("redis://:p@127.0.0.1:1234/0\n", encoding="utf-8")
-    assert settings.resolve_broker_url() == "redis://:p@127.0.0.1:1234/0"
+    settings.state_folder().chmod(0o700)
+    settings.up_lock().chmod(0o600)
+    with hold(settings.up_lock()):
+        assert settings.resolve_broker_url() is not None
+    assert settings.resolve_broker_url() is None
+
+
+def test_who_looks_for_an_up_is_not_taken_for_one(tmp_path: Path) -> None:
+    """Two that look at the same moment do not see each other."""
+    lock = tmp_path / "lock"
+    lock.touch()
+    with lock.open("rb") as other:
+        fcntl.flock(other, fcntl.LOCK_SH)
+
+        assert not is_held(lock)
 
 
 def test_repr_shows_no_secret() -> None:

@@ -5,8 +5,9 @@ A place is shown without its password, and without the query part of its URL, wh
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -26,8 +27,10 @@ def open_database(settings: Settings, *, create: bool = False) -> Iterator[Sessi
     """Give sessions on the configured database; a missing SQLite file is made only with `create`."""
     url = settings.database_url
     missing = missing_file(url)
-    if missing is not None and not create:
-        raise click.ClickException(f"there is no database at {printable(missing)}: {MIGRATE}")
+    if missing is not None:
+        if not create:
+            raise click.ClickException(f"there is no database at {printable(missing)}: {MIGRATE}")
+        make_file(missing)
     engine = make_engine(url)
     try:
         yield make_sessions(engine)
@@ -62,6 +65,15 @@ def missing_file(url: str) -> Path | None:
         return None
     path = Path(parsed.database).absolute()
     return None if path.exists() else path
+
+
+def make_file(path: Path) -> None:
+    """Make the empty file of an SQLite database, mode 0600; what SQLite puts beside it gets the same.
+
+    It will hold hooks, some with tokens in them, and every result. Where no file can be made, SQLite says so.
+    """
+    with suppress(OSError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def database_place(settings: Settings) -> str:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import timedelta
+from importlib.util import find_spec
 
 import click
 import httpx
@@ -43,6 +44,10 @@ What to try next:
 @click.command()
 def demo() -> None:
     """Show the whole way of a few Suno tasks on this machine, then clean up."""
+    if find_spec("standardwebhooks") is None:
+        raise click.ClickException(
+            "the demo needs the standardwebhooks library: pip install suno-worker[sandbox]"
+        )
     began = time.monotonic()
     came: queue.SimpleQueue[Webhook] = queue.SimpleQueue()
     click.echo(

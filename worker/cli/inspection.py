@@ -10,7 +10,7 @@ import msgspec
 
 from worker.cli.connections import open_database
 from worker.cli.selection import GATEWAY, TASK_ID, choose_gateway
-from worker.cli.terminal import JSON, Section, at, examples, print_json, print_sections, print_table
+from worker.cli.terminal import JSON, Section, at, examples, one_line, print_json, print_sections, print_table
 from worker.cli.timeline import attempt_json, timeline
 from worker.core.origins import Breaker
 from worker.db.clock import read_now
@@ -21,6 +21,7 @@ from worker.db.session import reading
 from worker.settings import load_settings
 
 SHOWN_DATA = 500  # characters; `--json` gives all
+SHOWN_ARGUMENTS = 100
 
 
 @click.command(
@@ -59,7 +60,10 @@ def rejections(limit: int, as_json: bool) -> None:
     if as_json:
         print_json(refusals)
     else:
-        rows = [(at(one.at), one.source, one.reason, one.arguments) for one in refusals]
+        rows = [
+            (at(one.at), one.source, one.reason, one_line(one.arguments, limit=SHOWN_ARGUMENTS))
+            for one in refusals
+        ]
         print_table(title="Rejections", columns=("at", "source", "reason", "arguments"), rows=rows)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -19,7 +20,7 @@ from worker.cli.connections import database_place
 from worker.cli.operations import migrate
 from worker.cli.terminal import examples, printable
 from worker.embedded.children import Child, spawn
-from worker.embedded.folder import LOCK_FILE, Held, hold, write_private
+from worker.embedded.folder import Held, hold, write_private
 from worker.embedded.supervisor import Post, Program, Supervisor
 from worker.embedded.valkey import LaunchError, launch_valkey
 from worker.settings import Settings, load_settings
@@ -32,6 +33,9 @@ LOOPBACK = "127.0.0.1"
 START_CELERY = "import worker.celery, celery.__main__; celery.__main__.main()"
 CELERY = (sys.executable, "-P", "-c", START_CELERY, "-A", "worker", "--quiet")
 
+# Every verb that asks whether an `up` runs touches the lock for a moment.
+LOOKERS_S = 0.5
+
 # The longest request, and then its record.
 RECORD = timedelta(seconds=15)
 
@@ -43,27 +47,32 @@ class Programs:
     settings: Settings
     flower_port: int
 
-    def valkey(self) -> Child:
+    def valkey(self, told_to_stop: Callable[[], bool]) -> Child:
         """Start the embedded broker, at its earlier address if there is one, and write down where it is."""
         file = self.settings.broker_url_file()
         server = launch_valkey(
-            folder=file.with_name("valkey"), earlier_url=file.read_text() if file.exists() else None
+            folder=file.with_name("valkey"),
+            earlier_url=file.read_text() if file.exists() else None,
+            told_to_stop=told_to_stop,
         )
         write_private(file, server.url)
         return server.child
 
-    def worker(self) -> Child:
+    def worker(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start one worker process for all queues."""
         return self._celery("worker")
 
-    def beat(self) -> Child:
+    def beat(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start Beat."""
         return self._celery("beat")
 
-    def flower(self) -> Child:
-        """Start Flower on loopback."""
+    def flower(self, _told_to_stop: Callable[[], bool]) -> Child:
+        """Start Flower on loopback.
+
+        It asks at once for workers, before ours is there, and would warn that nobody answers.
+        """
         return self._celery(
-            "flower", f"--address={LOOPBACK}", f"--port={self.flower_port}", "--logging=warning"
+            "flower", f"--address={LOOPBACK}", f"--port={self.flower_port}", "--logging=error"
         )
 
     def _celery(self, *arguments: str) -> Child:
@@ -96,9 +105,13 @@ def up(context: click.Context, *, flower: bool, flower_port: int) -> None:
     if flower and find_spec("flower") is None:
         raise click.ClickException("Flower is not installed: pip install 'suno-worker[flower]'")
     folder = settings.state_folder()
-    folder.mkdir(mode=0o700, exist_ok=True)
     try:
-        with hold(folder / LOCK_FILE):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
+        advice = f"create the folder {folder.parent}, and make it writable for this user"
+        raise click.ClickException(printable(f"{folder}: {error.strerror}: {advice}")) from error
+    try:
+        with hold(settings.up_lock(), patience=LOOKERS_S):
             context.invoke(migrate)
             show_places(settings, flower_port=flower_port if flower else None)
             reason = Supervisor(

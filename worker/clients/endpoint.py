@@ -14,6 +14,7 @@ import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Final
 
 import httpx
@@ -97,7 +98,7 @@ class EndpointClient:
         return await self._send(request, passage=passage)
 
     async def _send(self, request: httpx.Request, *, passage: Passage) -> PostOutcome:
-        trusted = self._allow.permits_host(request.url.host)
+        trusted = _is_trusted(request.url, self._allow)
         connections = self._trusted if trusted else self._guarded
         response: httpx.Response | None = None
         body = bytearray()
@@ -114,10 +115,20 @@ class EndpointClient:
 
 
 def _request(post: Post, *, allow: Allow) -> httpx.Request:
-    # The rules were checked when the hook came; WORKER_WEBHOOK_ALLOW may have been narrowed since.
-    url = check_notify_hook(post.url, allow=allow)
     own = {"accept": "*/*", "accept-encoding": "identity"}
-    return httpx.Request("POST", url, content=post.body, headers={**own, **post.headers})
+    return httpx.Request("POST", _target(post.url, allow), content=post.body, headers={**own, **post.headers})
+
+
+# Most services name one hook for all their tasks: what a URL means is worked out once.
+@lru_cache(maxsize=1_024)
+def _target(url: str, allow: Allow) -> httpx.URL:
+    # The rules were checked when the hook came; WORKER_WEBHOOK_ALLOW may have been narrowed since.
+    return httpx.URL(check_notify_hook(url, allow=allow))
+
+
+@lru_cache(maxsize=1_024)
+def _is_trusted(url: httpx.URL, allow: Allow) -> bool:
+    return allow.permits_host(url.host)
 
 
 def _refused(url: str, *, allow: Allow, problem: BadHook) -> Failed:

@@ -10,6 +10,9 @@ outcomes of POSTs in the order in which they are recorded:
   one POST at a time probes, and any other answer closes it. A 500 or 404 is an answer of one path at a shared
   host and holds nobody else up; a connection that breaks off half-way says nothing either way.
 
+A third one keeps hosts apart within a process: a receiver that took nothing within 10 s gets at most 16
+slots, and a quarter of all slots is kept for receivers whose last word was an answer.
+
 Nothing is lost or counted while a delivery waits behind an open breaker.
 """
 
@@ -24,6 +27,8 @@ from typing import assert_never
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome, is_delivered, is_transient
 
 FIRST_LIMIT = 4
+COLD_LIMIT = 16
+WARM_FOR = timedelta(seconds=10)
 FAILURES_TO_OPEN = 5
 FIRST_OPENING = timedelta(seconds=30)
 LONGEST_OPENING = timedelta(minutes=15)
@@ -49,6 +54,7 @@ class OriginHealth:
     failures: int = 0  # of the host, in a row
     openings: int = 0  # of the breaker, in a row; not 0 means that it is open or probing
     open_until: datetime | None = None
+    delivered_at: datetime | None = None  # the last 2xx
 
 
 class Breaker(StrEnum):
@@ -74,18 +80,42 @@ def capacity(health: OriginHealth, *, most: int, now: datetime) -> int:
         case Breaker.PROBING:
             return 1
         case Breaker.CLOSED:
-            return min(health.concurrency, most)
+            return min(health.concurrency, most if is_warm(health, now=now) else min(most, COLD_LIMIT))
         case odd:
             assert_never(odd)
 
 
+def is_warm(health: OriginHealth, *, now: datetime) -> bool:
+    """Say whether it took something within the last 10 s: only then it gets its whole limit at once.
+
+    A receiver that died since its last delivery then holds 16 slots of a process and not 64.
+    """
+    return health.delivered_at is not None and health.delivered_at + WARM_FOR > now
+
+
+def is_proven(health: OriginHealth) -> bool:
+    """Say whether its last word was no failure of its host, and it ever took something.
+
+    A part of each process's slots is kept for these, so any number of new or dead hosts leaves them room.
+    """
+    return health.delivered_at is not None and health.failures == 0
+
+
 def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetime) -> OriginHealth:
     """Return the origin's health after `outcome`, which was recorded at `now`."""
-    limited = replace(health, concurrency=_limit(health.concurrency, outcome, most=most))
+    limited = replace(
+        health,
+        concurrency=_limit(health.concurrency, outcome, most=most),
+        delivered_at=now if is_delivered(outcome) else health.delivered_at,
+    )
+    state = breaker(health, now=now)
     if not _speaks_of_host(outcome):
-        closed = isinstance(outcome, Answered)
-        return replace(limited, failures=0, openings=0, open_until=None) if closed else limited
-    if breaker(health, now=now) is Breaker.OPEN:
+        if isinstance(outcome, Answered):
+            return replace(limited, failures=0, openings=0, open_until=None)
+        if state is not Breaker.PROBING:
+            return limited
+        # A probe that brought no answer has not shown that the host is back.
+    if state is Breaker.OPEN:
         return limited  # in flight when it opened: they all say the same
     failures = min(health.failures + 1, FAILURES_TO_OPEN)
     if failures < FAILURES_TO_OPEN:

@@ -20,7 +20,7 @@ from datetime import datetime
 from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from worker.db.types import RowId, UtcDateTime
+from worker.db.types import OriginName, RowId, UtcDateTime
 
 # Names are made from the convention, so that a migration can drop what another made on either database.
 NAMING_CONVENTION = {
@@ -181,12 +181,13 @@ class Origin(Base):
         ),
     )
 
-    origin: Mapped[str] = mapped_column(Text, primary_key=True)
+    origin: Mapped[str] = mapped_column(OriginName, primary_key=True)
     concurrency: Mapped[int] = mapped_column(server_default=text("4"))  # adaptive limit over all workers
     failures: Mapped[int] = mapped_column(server_default=text("0"))  # of the host, in a row
     openings: Mapped[int] = mapped_column(server_default=text("0"))  # of its breaker, in a row
     open_until: Mapped[datetime | None]  # breaker: no claims before
     next_claim_at: Mapped[datetime | None]  # when a claim may find something; None: nothing is PENDING
+    delivered_at: Mapped[datetime | None]  # last 2xx recorded
     last_used_at: Mapped[datetime]  # last delivery made or attempt recorded
 
 
@@ -234,7 +235,7 @@ class Delivery(Base):
     suno_task_id: Mapped[int] = mapped_column(ForeignKey("suno_tasks.id"))
     event: Mapped[str] = mapped_column(String(32))
     notify_hook: Mapped[str] = mapped_column(String(2048))
-    origin: Mapped[str] = mapped_column(Text)
+    origin: Mapped[str] = mapped_column(OriginName)
     state: Mapped[str] = mapped_column(String(16))
     attempt_count: Mapped[int] = mapped_column(server_default=text("0"))  # recorded attempts; picks the wait
     next_attempt_at: Mapped[datetime]  # when it is due; during a lease, the lease's end

@@ -20,7 +20,14 @@ from worker.db.models import Delivery, Origin
 from worker.db.statements import run, table_of, upsert
 from worker.db.types import UtcDateTime
 
-HEALTH = (Origin.origin, Origin.concurrency, Origin.failures, Origin.openings, Origin.open_until)
+HEALTH = (
+    Origin.origin,
+    Origin.concurrency,
+    Origin.failures,
+    Origin.openings,
+    Origin.open_until,
+    Origin.delivered_at,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +133,7 @@ def write_health(
             "failures": one.failures,
             "openings": one.openings,
             "open_until": one.open_until,
+            "delivered_at": one.delivered_at,
             "last_used_at": now,
         }
         for origin, one in sorted(health.items())
@@ -152,6 +160,7 @@ def _health(rows: Iterable[Row[Any]]) -> dict[str, OriginHealth]:
             failures=row.failures,
             openings=row.openings,
             open_until=row.open_until,
+            delivered_at=row.delivered_at,
         )
         for row in rows
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer
+from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
@@ -36,6 +36,10 @@ class UtcDateTime(TypeDecorator[datetime]):
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
+
+# An origin's name, compared byte by byte on both databases: rows are locked in the order of their names, and
+# that must be one order for Python's `sorted` and for every ORDER BY, whatever the server's own collation is.
+OriginName: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")
 
 # SQLite gives a rowid alias, and so an automatic number, only to a column of type INTEGER.
 RowId: TypeEngine[Any] = BigInteger().with_variant(Integer(), "sqlite")

@@ -20,6 +20,10 @@ TETHER = Path(__file__).with_name("tether.py")
 KERNEL_TELLS = sys.platform == "linux"  # of a parent's death
 
 
+class StartCalledOff(Exception):
+    """A stop was asked for while a child was starting; it has been ended."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Child:
     """A running child. `lifeline` is our end of the watchdog's pipe where the kernel gives no promise."""

@@ -8,8 +8,29 @@ import signal
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+STOP = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP})
 
 Wait = Callable[[float | None], list[signal.Signals]]
+
+
+@dataclass(slots=True, kw_only=True)
+class Ear:
+    """Asks in between whether a stop has come, and loses none of the signals that it hears on the way."""
+
+    wait: Wait
+    _kept: list[signal.Signals] = field(default_factory=list)
+
+    def told_to_stop(self) -> bool:
+        """Say at once whether one of STOP has come; the next `listen` still gives it."""
+        self._kept += self.wait(0)
+        return not STOP.isdisjoint(self._kept)
+
+    def listen(self, timeout: float | None) -> list[signal.Signals]:
+        """Give the signals that were kept, or else wait for others."""
+        kept, self._kept = self._kept, []
+        return kept or self.wait(timeout)
 
 
 @contextmanager

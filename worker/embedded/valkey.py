@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -27,7 +28,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from worker.embedded.children import Child, spawn
+from worker.embedded.children import Child, StartCalledOff, spawn
 from worker.embedded.folder import LOCK_FILE, Held, hold
 
 HOST = "127.0.0.1"
@@ -80,11 +81,19 @@ class EmbeddedValkey:
         return self.child.stop(grace=STOP_GRACE_S)
 
 
-def launch_valkey(*, folder: Path, earlier_url: str | None = None) -> EmbeddedValkey:
+def never() -> bool:
+    """Let a start take its time."""
+    return False
+
+
+def launch_valkey(
+    *, folder: Path, earlier_url: str | None = None, told_to_stop: Callable[[], bool] = never
+) -> EmbeddedValkey:
     """Start a server that keeps its data in `folder`, and return when it answers.
 
     `earlier_url` names the port and password of an earlier start. They are taken again where the port is
-    free, so that clients that know the earlier address go on working.
+    free, so that clients that know the earlier address go on working. Raises StartCalledOff, with the server
+    ended, when `told_to_stop` says so before it answers.
     """
     binary = find_binary()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -95,15 +104,15 @@ def launch_valkey(*, folder: Path, earlier_url: str | None = None) -> EmbeddedVa
         with hold(folder / LOCK_FILE, patience=STOP_GRACE_S) as lock:
             for port in [*ports, *(free_port() for _ in range(PORT_TRIES))]:
                 server = start_on(binary=binary, folder=folder, port=port, password=password, lock=lock)
-                if server is not None:
+                if answers(server, told_to_stop=told_to_stop):
                     return server
     except Held as error:
         raise LaunchError(f"another Valkey still uses {folder}: end it, then try again") from error
     raise LaunchError(f"the embedded Valkey does not start: {last_words(folder)}")
 
 
-def start_on(*, binary: Path, folder: Path, port: int, password: str, lock: int) -> EmbeddedValkey | None:
-    """Start the server on `port`; None when it ended at once, as when another process has the port."""
+def start_on(*, binary: Path, folder: Path, port: int, password: str, lock: int) -> EmbeddedValkey:
+    """Start the server on `port`; it ends at once where another process has the port."""
     configuration = CONFIGURATION.format(host=HOST, port=port, password=password)
     with TemporaryFile() as stdin, log_of(folder).open("wb") as output:
         stdin.write(configuration.encode())
@@ -116,17 +125,19 @@ def start_on(*, binary: Path, folder: Path, port: int, password: str, lock: int)
             output=output,
             hand_down=[lock],
         )
-    server = EmbeddedValkey(child=child, port=port, password=password)
-    return server if answers(server) else None
+    return EmbeddedValkey(child=child, port=port, password=password)
 
 
-def answers(server: EmbeddedValkey) -> bool:
+def answers(server: EmbeddedValkey, *, told_to_stop: Callable[[], bool]) -> bool:
     """Wait until the server answers to its password, which no other process on that port knows."""
     deadline = time.monotonic() + START_DEADLINE_S
     with redis.Redis.from_url(
         server.url, socket_timeout=1, socket_connect_timeout=1, retry=Retry(NoBackoff(), 0)
     ) as client:
         while time.monotonic() < deadline:
+            if told_to_stop():
+                server.stop()
+                raise StartCalledOff
             try:
                 return bool(client.ping())
             except (redis.RedisError, OSError):

@@ -24,6 +24,7 @@ from worker.core.signature import decode_secret
 from worker.settings.environment import PREFIX, Problem, find_variables
 from worker.settings.gateway import Gateway, Secrets, name_gateways, setting
 from worker.settings.loading import FromVariables, Loaded, build
+from worker.settings.running_up import is_held
 from worker.settings.urls import folder_of, read_database_url, read_redis_url, read_result_backend
 from worker.settings.values import Count, OneOf, Seconds, Waits, read_allow
 
@@ -35,6 +36,7 @@ SINGLE_BATCH = 10  # ids in one claim where each id is a GET of its own
 
 STATE_FOLDER = ".suno-worker"
 BROKER_URL_FILE = "broker-url"
+UP_LOCK = "lock"
 
 
 class LogLevel(StrEnum):
@@ -174,13 +176,20 @@ class Settings(FromVariables):
         """Return the file in which `suno-worker up` leaves the URL of its embedded broker."""
         return self.state_folder() / BROKER_URL_FILE
 
+    def up_lock(self) -> Path:
+        """Return the file whose lock `suno-worker up` holds while it runs."""
+        return self.state_folder() / UP_LOCK
+
     def resolve_broker_url(self) -> str | None:
         """Return the configured broker's URL, else that of a running `up`, else None.
 
-        OSError passes when the file exists and cannot be read: it belongs to another user.
+        An `up` that has ended leaves its file behind, and any other program may have its port by now. OSError
+        passes when a file exists and cannot be read: it belongs to another user.
         """
         if self.broker_url is not None:
             return self.broker_url.get_secret_value()
+        if not is_held(self.up_lock()):
+            return None
         try:
             return self.broker_url_file().read_text(encoding="utf-8").strip() or None
         except (FileNotFoundError, NotADirectoryError):
