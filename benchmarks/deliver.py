@@ -75,12 +75,13 @@ def ours(*, database: str, seconds: float | None) -> dict[str, float]:
         connection.execute(text("UPDATE deliveries SET next_attempt_at = now() WHERE state = 'PENDING'"))
         connection.execute(text("UPDATE origins SET next_claim_at = now()"))
     stop = ending_after(seconds)
+    since = time.time()
     counts: dict[str, object] = {}
     result = measured(lambda: counts.update(dispatcher.run(stop=stop, ring_successor=lambda: None)))
     clients.close()
     portal.close()
     engine.dispose()
-    return result | {"delivered": float(str(counts["delivered"]))}
+    return result | {"delivered": float(str(counts["delivered"])), "since": since}
 
 
 async def bare(*, port: int, count: int, concurrency: int) -> None:

@@ -35,8 +35,10 @@ def receiver(*, hosts: int = 1, hanging: int = 0) -> Iterator[list[int]]:
     command = [sys.executable, "-m", "benchmarks.receiver", f"--hosts={hosts}", f"--hanging={hanging}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
-        yield json.loads(child.stdout.readline())
-        child.kill()
+        try:
+            yield json.loads(child.stdout.readline())
+        finally:
+            child.kill()
 
 
 def run(what: str, **options: object) -> dict[str, float]:
@@ -142,9 +144,12 @@ def slow(database: str, *, rounds: int, count: int, hosts: int) -> None:
 def _healthy_rate(database: str, result: dict[str, float]) -> float:
     """Return deliveries per second between the first and the last attempt that was answered."""
     engine = make_engine(database)
-    query = "SELECT count(*), min(at), max(at) FROM attempts WHERE status_code = 200"
+    query = (
+        "SELECT count(*), min(at), max(at) FROM attempts "
+        "WHERE status_code = 200 AND at >= to_timestamp(:since)"
+    )
     with engine.connect() as connection:
-        count, first, last = connection.execute(text(query)).one()
+        count, first, last = connection.execute(text(query), {"since": result["since"]}).one()
     engine.dispose()
     assert count == result["delivered"]
     return float(count / max((last - first).total_seconds(), 0.001))

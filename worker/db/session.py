@@ -38,14 +38,18 @@ Sessions = sessionmaker[Session]
 
 
 def make_engine(url: str | URL) -> Engine:
-    """Return an engine for `url` (`sqlite:///…` or `postgresql+psycopg://…`); connects to nothing yet."""
+    """Return an engine for `url` (`sqlite:///…` or `postgresql+psycopg://…`); connects to nothing yet.
+
+    Its errors show statements without their values: a hook may carry a token.
+    """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed)
     options = {name: value for name, value in POSTGRESQL_OPTIONS.items() if name not in parsed.query}
-    # A pooled connection may have died with its server: one cheap question before use finds out.
+    # No ping before use: it would add round trips to each transaction. A connection that died with its server
+    # fails once and empties the pool; whoever has something to record tries again (`persist`).
     return create_engine(
-        parsed, pool_size=POOL_SIZE, max_overflow=0, pool_pre_ping=True, connect_args=options
+        parsed, pool_size=POOL_SIZE, max_overflow=0, hide_parameters=True, connect_args=options
     )
 
 
@@ -64,7 +68,11 @@ def reading(sessions: Sessions) -> Iterator[Session]:
 
 def _sqlite_engine(url: URL) -> Engine:
     engine = create_engine(
-        url, pool_size=POOL_SIZE, max_overflow=0, connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S}
+        url,
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S},
     )
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)
