@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 
 from tests.polling import Bench
 from tests.servers import PostgresServer, serve_postgres
+from worker.clients.gateway import GatewayClient
 from worker.clients.portal import Portal
 from worker.db.migrate import upgrade
 from worker.db.session import Sessions, make_engine, make_sessions
@@ -123,6 +124,19 @@ def portal() -> Iterator[Portal]:
 def bench(sessions: Sessions, portal: Portal) -> Bench:
     """Give a poller with nothing to do yet, on the test's own database."""
     return Bench(sessions=sessions, portal=portal)
+
+
+@pytest.fixture
+def real(bench: Bench) -> Iterator[Bench]:
+    """Give a bench whose poller asks over HTTP."""
+
+    async def begin() -> GatewayClient:
+        return GatewayClient()
+
+    client = bench.portal.submit(begin()).result()
+    bench.real_client = client
+    yield bench
+    bench.portal.submit(client.close()).result()
 
 
 def migrate(url: str) -> None:

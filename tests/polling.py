@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select, update
 
+from tests.clients.peers import Script, listen
 from tests.factory import add_batch, add_gateway, add_task
 from worker.asking import Fetches
 from worker.batches import PolledGateway
@@ -180,3 +182,20 @@ class Bench:
         """Return a gateway's row."""
         with self.sessions() as session:
             return session.scalars(select(Gateway).where(Gateway.name == name)).one()
+
+
+@contextmanager
+def serving(script: Script) -> Iterator[str]:
+    """Serve `script` from an event loop of its own; give its base URL."""
+    portal = Portal.start()
+
+    async def begin() -> tuple[AsyncExitStack, int]:
+        stack = AsyncExitStack()
+        return stack, (await stack.enter_async_context(listen(script))).port
+
+    stack, port = portal.submit(begin()).result()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        portal.submit(stack.aclose()).result()
+        portal.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from datetime import timedelta
@@ -9,7 +10,8 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from tests.polling import INTERVAL, Bench, seen
+from tests.clients.peers import Connection, answer
+from tests.polling import INTERVAL, Bench, seen, serving
 from worker.core.lifecycle import Status
 from worker.core.wire import Bad, Fetch, Trouble
 from worker.db.models import PollBatch, SunoTask
@@ -286,3 +288,41 @@ def test_a_limit_on_the_size_of_a_request_is_told_with_what_to_do(
     assert not batch_of(bench, "t0").alone
     (line,) = [record.getMessage() for record in caplog.records]
     assert "refused 100 ids at once and none of them alone; lower WORKER_GATEWAYS__HUB__BATCH_SIZE" in line
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "costs"),
+    [
+        ("400 Bad Request", "application/json", 13),
+        ("400 Bad Request", "text/plain", 13),
+        ("413 Content Too Large", "application/json", 13),
+        ("422 Unprocessable Entity", "application/json", 13),
+        ("400 Bad Request", "text/html", 1),
+        ("404 Not Found", "application/json", 1),
+    ],
+)
+def test_what_a_real_gateway_refuses_in_json_is_searched(
+    real: Bench, status: str, kind: str, costs: int
+) -> None:
+    """400, 413 and 422, whatever the content type says; a page, or another status, speaks of no id."""
+    ids = [f"t{number}" for number in range(64)]
+    real.add(*ids)
+    asked: list[list[str]] = []
+    refusal = b"<html>no</html>" if kind == "text/html" else b'{"code":"invalid_request","message":"bad id"}'
+
+    async def refuse(connection: Connection) -> None:
+        while True:
+            _, _, body = (await connection.request()).partition(b"\r\n\r\n")
+            asked.append(json.loads(body)["ids"])
+            rows = [{"task_id": name, "status": "SUCCESS", "data": []} for name in asked[-1]]
+            good = json.dumps({"code": "success", "data": rows}).encode()
+            refused = answer(refusal, status=status, headers=f"Content-Type: {kind}")
+            await connection.send(refused if "t0" in asked[-1] else answer(good))
+
+    with serving(refuse) as url:
+        real.poll(real.polled("hub", base_url=url))
+
+    assert len(asked) == costs
+    is_searched = costs > 1
+    assert len(real.deliveries()) == (63 if is_searched else 0)
+    assert (batch_of(real, "t0").alone, real.gateway().trouble is None) == (is_searched, is_searched)

@@ -8,16 +8,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.clients.hostile import drip_body, drip_head, endless_body, huge_body, reset_at_once, say_nothing
-from tests.clients.peers import Connection, Script, answer, listen
-from tests.polling import Bench, seen
-from worker.clients.gateway import GatewayClient
-from worker.clients.portal import Portal
+from tests.clients.peers import Connection, Script, answer
+from tests.polling import Bench, seen, serving
 from worker.core.lifecycle import Status
 from worker.sandbox.faults import Fault, FaultKind
 from worker.sandbox.gateway import SandboxGateway
@@ -51,36 +49,6 @@ def working(bench: Bench, script: Script, *, workers: int = 1, **others: str) ->
     for thread in threads:
         thread.join(timeout=PATIENCE_S)
         assert not thread.is_alive()
-
-
-@contextmanager
-def serving(script: Script) -> Iterator[str]:
-    """Serve `script` from an event loop of its own; give its base URL."""
-    portal = Portal.start()
-
-    async def begin() -> tuple[AsyncExitStack, int]:
-        stack = AsyncExitStack()
-        return stack, (await stack.enter_async_context(listen(script))).port
-
-    stack, port = portal.submit(begin()).result()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        portal.submit(stack.aclose()).result()
-        portal.close()
-
-
-@pytest.fixture
-def real(bench: Bench) -> Iterator[Bench]:
-    """Give a bench whose poller asks over HTTP."""
-
-    async def begin() -> GatewayClient:
-        return GatewayClient()
-
-    client = bench.portal.submit(begin()).result()
-    bench.real_client = client
-    yield bench
-    bench.portal.submit(client.close()).result()
 
 
 @pytest.fixture
