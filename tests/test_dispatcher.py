@@ -22,6 +22,7 @@ from worker.core.webhook import Answered, Failed, PostError, PostOutcome
 from worker.db.models import Attempt, Delivery, Origin
 from worker.db.session import Sessions
 from worker.dispatcher import Dispatcher
+from worker.turns import Terms, claim_deliveries
 
 SECRETS = {"hub": (b"h" * 24,), "other": (b"n" * 24, b"o" * 24)}
 
@@ -66,8 +67,12 @@ class Bench:
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def deliver(self) -> dict[str, object]:
-        """Run the dispatcher once."""
-        dispatcher = Dispatcher(
+        """Run a dispatcher of its own once."""
+        return self.dispatcher().run(stop=threading.Event(), ring_successor=lambda: None)
+
+    def dispatcher(self) -> Dispatcher:
+        """Return another worker's dispatcher."""
+        return Dispatcher(
             sessions=self.sessions,
             secrets=self.secrets,
             retry_schedule=DEFAULT_RETRY_SCHEDULE,
@@ -76,7 +81,13 @@ class Bench:
             client=self.client,
             submit=self.portal.submit,
         )
-        return dispatcher.run(stop=threading.Event(), ring_successor=lambda: None)
+
+    def deliver_once(self) -> None:
+        """Claim, post and record one delivery by hand, as a worker that is then stopped."""
+        with self.sessions.begin() as session:
+            terms = Terms(lease=timedelta(minutes=1), most=64, reserve=0, chance=0.9)
+            (lease,) = claim_deliveries(session, free=1, terms=terms).items
+        self.dispatcher().record([(lease, exchange(self.client.outcomes.pop(0)))])
 
     def add(self, *, gateway: str = "hub", data: str = '{"a":1}', **columns: object) -> str:
         """Insert a due delivery; return its id."""
@@ -272,3 +283,35 @@ def test_the_log_line_has_all_facts_and_no_secret(bench: Bench, caplog: pytest.L
     assert line.endswith("verdict=delivered")
     assert "s3cret" not in line
     assert "p4th" not in line
+
+
+def test_workers_share_one_breaker(bench: Bench) -> None:
+    """Five refusals that two workers meet between them open it for both; one answer closes it for both."""
+    ids = [bench.add() for _ in range(7)]
+    refused = Failed(error=PostError.REFUSED, detail="")
+    bench.client.outcomes = [refused] * 5
+    origin = update(Origin)
+    for _ in range(5):  # each time by another worker's dispatcher
+        with bench.sessions.begin() as session:
+            session.execute(origin.values(concurrency=1, next_claim_at=bench.now))
+        bench.deliver_once()
+    with bench.sessions() as session:
+        found = session.scalars(select(Origin)).one()
+        assert (found.failures, found.openings) == (5, 1)
+    assert bench.deliver()["attempts"] == 0
+    with bench.sessions.begin() as session:
+        session.execute(origin.values(open_until=bench.now, next_claim_at=bench.now))
+        session.execute(update(Delivery).values(next_attempt_at=bench.now))
+    bench.deliver()
+    assert {bench.row(name).state for name in ids} == {"DELIVERED"}
+
+
+def test_retry_after_holds_one_delivery_and_not_its_origin(bench: Bench) -> None:
+    """A 429 with an hour's hint keeps that result; the next one for the same receiver goes at once."""
+    first = bench.add()
+    bench.client.outcomes = [answer(429, retry_after="3600")]
+    bench.deliver()
+    second = bench.add()
+    bench.deliver()
+    assert bench.row(first).next_attempt_at >= bench.now + timedelta(hours=1)
+    assert (bench.row(first).state, bench.row(second).state) == ("PENDING", "DELIVERED")

@@ -7,7 +7,7 @@ import json
 import re
 import shlex
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
@@ -22,10 +22,20 @@ from worker.cli import VERBS, main
 from worker.cli.configuration import readable
 from worker.core import webhook
 from worker.core.lifecycle import Action, Status, Times, state_diagram
+from worker.core.origins import (
+    COLD_LIMIT,
+    FAILURES_TO_OPEN,
+    FIRST_LIMIT,
+    FIRST_OPENING,
+    LONGEST_OPENING,
+    WARM_FOR,
+)
+from worker.core.schedule import DEFAULT_RETRY_SCHEDULE, SUSPECT_SCHEDULE
 from worker.core.signature import decode_secret, new_secret
-from worker.core.webhook import Result, encode_body
+from worker.core.webhook import Answered, Delivered, Discarded, Result, Retry, Verdict, encode_body, judge
 from worker.db.models import SunoTask
 from worker.db.session import make_engine, make_sessions
+from worker.dispatcher import RESERVE, SLOTS
 from worker.request import ARGUMENTS, parse_request
 from worker.settings import Settings
 from worker.settings.gateway import LARGEST_BATCH, SINGLE_BATCH, Gateway
@@ -218,6 +228,66 @@ def run(code: str) -> dict[str, object]:
     names: dict[str, object] = {}
     exec(code, names)  # noqa: S102 - our own README
     return names
+
+
+def test_answers() -> None:
+    """The table of answers says what follows from each of them, with the waits that the schedules have."""
+    rows = dict(re.findall(r"^\| (2xx|410|408, 425.*?|3xx.*?) \| .*? \| (.*?) \|$", README, re.MULTILINE))
+    assert len(rows) == 4
+    spoken = {
+        "2xx": [200, 204, 299],
+        "410": [410],
+        "408": [408, 425, 429, 500, 503, 599],
+        "3xx": [301, 400, 404, 499],
+    }
+    for words, promise in rows.items():
+        for code in spoken[words[:3]]:
+            lasting = [judged(code, attempt_count=count) for count in range(1, 13)]
+            attempts = next((n for n, one in enumerate(lasting, start=1) if not isinstance(one, Retry)), None)
+            match words[:3]:
+                case "2xx":
+                    assert (promise, lasting[0]) == ("done", Delivered())
+                case "410":
+                    assert (promise, attempts) == ("discarded at once", 1)
+                    assert isinstance(lasting[0], Discarded)
+                case "408":
+                    assert promise.endswith(f"then discarded: {attempts} attempts in 47 h")
+                    assert waits(promise) == list(DEFAULT_RETRY_SCHEDULE)
+                case _:
+                    assert waits(promise) == list(SUSPECT_SCHEDULE)
+                    assert attempts == len(SUSPECT_SCHEDULE) + 1
+
+
+def test_limits_of_an_origin() -> None:
+    """The numbers of the limit and the breaker are the code's."""
+    text = " ".join(README.split())
+    assert f"first gets at most {FIRST_LIMIT} requests at once" in text
+    assert f"After {FAILURES_TO_OPEN} times in a row" in text
+    assert (
+        f"left alone for {FIRST_OPENING.seconds} s, doubling to {LONGEST_OPENING.seconds // 60} min" in text
+    )
+    assert f"within the last {WARM_FOR.seconds} s begins with at most {COLD_LIMIT} requests" in text
+    assert RESERVE * 4 == SLOTS
+    assert f"a quarter of each worker's {SLOTS} slots" in text
+
+
+def judged(code: int, *, attempt_count: int) -> Verdict:
+    """Return what follows from the n-th answer of this status, without jitter."""
+    outcome = Answered(status_code=code, retry_after=None, excerpt="")
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    schedule = DEFAULT_RETRY_SCHEDULE
+    return judge(outcome, attempt_count=attempt_count, retry_schedule=schedule, now=now, jitter=0.0)
+
+
+def waits(promise: str) -> list[timedelta]:
+    """Return the waits that a row names: "5 s, 30 s, 2 min, … 1, 3 and 24 h"."""
+    units = {"s": "seconds", "min": "minutes", "h": "hours"}
+    found: list[timedelta] = []
+    for numbers, unit in re.findall(
+        r"((?:\d+(?:, | and ))*\d+) (s|min|h)\b", promise.split(", then", maxsplit=1)[0]
+    ):
+        found += [timedelta(**{units[unit]: int(number)}) for number in re.findall(r"\d+", numbers)]
+    return found
 
 
 def test_verification(capsys: pytest.CaptureFixture[str]) -> None:
