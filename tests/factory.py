@@ -47,6 +47,9 @@ def add_task(session: Session, *, gateway: str = "hub", **columns: object) -> in
         values["poll_batch_id"] = add_batch(session, gateway=gateway, action=values["action"])
     if values["status"] in ("SUCCESS", "FAILURE"):
         values.setdefault("finished_at", NOW)
+    if values.get("poll_batch_id") is not None:
+        grown = update(PollBatch).where(PollBatch.id == values["poll_batch_id"])
+        session.execute(grown.values(size=PollBatch.size + 1))
     return session.scalars(insert(SunoTask).values(gateway=gateway, **values).returning(SunoTask.id)).one()
 
 

@@ -188,6 +188,8 @@ def test_senders_at_once_create_each_task_once(sessions: Sessions) -> None:
         thread.join()
     assert sorted(created) == sorted(ids)
     assert counts(sessions) == {"suno_tasks": 30, "transitions": 30, "poll_batches": 1, "deliveries": 0}
+    with sessions() as session:
+        assert session.scalars(select(PollBatch.size)).all() == [30]
 
 
 @pytest.mark.parametrize(

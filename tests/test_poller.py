@@ -116,7 +116,7 @@ def test_one_probe_heals_a_gateway(bench: Bench) -> None:
     bench.client.meanwhile = lambda: probing.append(
         sum(batch.leased_until is not None for batch in bench.batches())
     )
-    bench.poll()
+    bench.poll(bench.polled("hub", batch_size=1))
     assert probing[0] == 1
     assert len(bench.client.asked) == 3
     row = bench.gateway()
@@ -196,7 +196,7 @@ def test_no_more_requests_at_once_than_the_gateway_allows(bench: Bench) -> None:
     bench.client.meanwhile = lambda: leased.append(
         sum(batch.leased_until is not None for batch in bench.batches())
     )
-    bench.poll()
+    bench.poll(bench.polled("hub", batch_size=1))
     assert len(bench.client.asked) == 10
     assert max(leased) <= 4
 

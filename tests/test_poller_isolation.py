@@ -36,7 +36,9 @@ def working(bench: Bench, script: Script, *, workers: int = 1, **others: str) ->
     threads = []
     with serving(script) as hub:
         for _ in range(workers):
-            polled = [bench.polled(name, base_url=url) for name, url in {"hub": hub, **others}.items()]
+            polled = [
+                bench.polled(name, base_url=url, batch_size=2) for name, url in {"hub": hub, **others}.items()
+            ]
             run = bench.poller(*polled).run
             threads.append(threading.Thread(target=run, kwargs={"stop": stop, "ring_successor": list}))
             threads[-1].start()
@@ -143,7 +145,7 @@ def test_a_page_instead_of_an_answer_is_named(real: Bench) -> None:
 def test_a_gateways_limit_holds_over_two_workers(real: Bench) -> None:
     """Twenty batches, two workers, and never more than four requests at once."""
     for number in range(20):
-        real.add(f"t{number}")
+        real.add(f"t{number}", f"u{number}")
     at_once, most, asked = 0, 0, 0
     nothing = answer(json.dumps({"code": "success", "message": "", "data": None}).encode())
 
@@ -170,7 +172,7 @@ def test_claims_take_the_gateways_in_rotation(bench: Bench) -> None:
     for name in names:
         for number in range(5):
             bench.add(f"{name}{number}", gateway=name)
-    poller = bench.poller(*(bench.polled(name) for name in names))
+    poller = bench.poller(*(bench.polled(name, batch_size=1) for name in names))
 
     claimed = [poller.claim(free=1).items[0].lease.gateway for _ in range(9)]
 
@@ -183,7 +185,7 @@ def test_a_gateway_whose_slots_are_taken_gives_its_turn_away(bench: Bench) -> No
     for number in range(9):
         bench.add(f"full{number}", gateway="full")
     bench.add("a", gateway="other")
-    poller = bench.poller(bench.polled("full"), bench.polled("other"))
+    poller = bench.poller(bench.polled("full", batch_size=1), bench.polled("other"))
 
     claimed = Counter(item.lease.gateway for item in poller.claim(free=8).items)
 
@@ -197,11 +199,12 @@ def test_old_tasks_do_not_stand_in_the_way_of_new_ones(bench: Bench) -> None:
         bench.add(name, enqueued_at=bench.now - timedelta(hours=5))
     bench.add("new")
     bench.client.replies = {name: seen(Status.IN_PROGRESS) for name in [*old, "new"]}
-    bench.poll()
+    hub = bench.polled("hub", batch_size=1)  # so that none is merged with another
+    bench.poll(hub)
     assert len(bench.client.asked) == 31
 
     for _ in range(5):
         bench.client.asked.clear()
         bench.pass_time(timedelta(seconds=12))
-        bench.poll()
+        bench.poll(hub)
         assert [ids for _, _, ids in bench.client.asked] == [("new",)]

@@ -1,22 +1,22 @@
 """Claim poll batches: what is due at one gateway, within that gateway's limit over all workers.
 
-Here is the place for the merging of batches that have thinned out: a claim would fill its request with others
-of the same gateway and action.
+What `merging` makes of the due batches is leased, each as one request, in the same transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
 from worker.clients.gateway import GatewayTarget
 from worker.db import gateways, poll_batches, suno_tasks
-from worker.db.clock import read_now
+from worker.db.claimable import Claimable
 from worker.db.poll_batches import Lease
 from worker.db.suno_tasks import Watched
+from worker.merging import Merging, merge_due
 from worker.stream import Claimed
 
 LEASE_MARGIN = timedelta(seconds=45)  # beyond the call's own deadline: time to record
@@ -40,24 +40,53 @@ class ClaimedBatch:
     tasks: Mapping[str, Watched]
 
 
-def claim_batches(session: Session, *, gateway: PolledGateway, free: int) -> Claimed[ClaimedBatch]:
-    """Take due batches of one gateway, at most `free`, within its limit over all workers."""
+def claim_batches(
+    session: Session, *, gateway: PolledGateway, free: int, interval: timedelta, now: datetime
+) -> Claimed[ClaimedBatch]:
+    """Take due batches of one gateway, at most `free`, within its limit over all workers.
+
+    `interval` is the time between two polls of the youngest batches.
+    """
     name = gateway.target.name
+    if not poll_batches.any_due(session, gateway=name, now=now):
+        return Claimed(items=[], more=False)  # an idle gateway costs this one look and no lock
     health = gateways.lock(session, name=name)
-    now = read_now(session)
     if health is None or (health.cooling_until is not None and health.cooling_until > now):
         return Claimed(items=[], more=False)
     in_flight = poll_batches.live_leases(session, gateway=name, now=now)
     # A gateway that failed last is asked once; a good answer opens it for all.
     capacity = 1 if health.failures else gateway.concurrency
-    limit = min(capacity - in_flight, free)
-    if limit <= 0:
-        return Claimed(items=[], more=poll_batches.any_due(session, gateway=name, now=now))
-    lease = gateway.target.timeout + LEASE_MARGIN
-    leases = poll_batches.claim(session, gateway=name, limit=limit, lease=lease, now=now)
-    tasks = suno_tasks.of_batches(session, batch_ids=[lease.batch_id for lease in leases]) if leases else {}
-    items = [
+    most = min(capacity - in_flight, free)
+    if most <= 0:
+        return Claimed(items=[], more=True)
+    merging = Merging(gateway=name, batch_size=gateway.batch_size, interval=interval, now=now)
+    merged = merge_due(session, merging=merging, most=most)
+    items = _lease(session, batches=merged.batches, gateway=gateway, now=now)
+    return Claimed(items=items, more=merged.more)
+
+
+def _lease(
+    session: Session, *, batches: Sequence[Claimable], gateway: PolledGateway, now: datetime
+) -> list[ClaimedBatch]:
+    """Lease batches that this transaction has locked; their age and size become those of their tasks now."""
+    if not batches:
+        return []
+    tasks = suno_tasks.of_batches(session, batch_ids=[batch.id for batch in batches])
+    leases = [
+        Lease(
+            batch_id=batch.id,
+            gateway=gateway.target.name,
+            action=batch.action,
+            claims=batch.claims + 1,
+            youngest_at=max((task.known.enqueued_at for task in tasks[batch.id]), default=batch.youngest_at),
+            leased_until=now + gateway.target.timeout + LEASE_MARGIN,
+            alone=batch.alone,
+        )
+        for batch in batches
+    ]
+    sizes = {batch_id: len(found) for batch_id, found in tasks.items()}
+    poll_batches.write_leases(session, leases=leases, sizes=sizes)
+    return [
         ClaimedBatch(lease=lease, tasks={task.task_id: task for task in tasks[lease.batch_id]})
         for lease in leases
     ]
-    return Claimed(items=items, more=len(leases) == limit)

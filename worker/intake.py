@@ -113,7 +113,9 @@ def _add_missing(
 
 def _add_batch(session: Session, *, tasks: Sequence[Checked], due: datetime, now: datetime) -> Iterable[str]:
     gateway, action = tasks[0].gateway, tasks[0].action
-    batch_id = poll_batches.add(session, gateway=gateway, action=action, next_poll_at=due, youngest_at=now)
+    batch_id = poll_batches.add(
+        session, gateway=gateway, action=action, size=len(tasks), next_poll_at=due, youngest_at=now
+    )
     rows: list[dict[str, Any]] = [
         {
             "gateway": gateway,
@@ -127,7 +129,8 @@ def _add_batch(session: Session, *, tasks: Sequence[Checked], due: datetime, now
         for task in tasks
     ]
     ids = suno_tasks.add_missing(session, rows=rows)
-    if not ids:
+    if len(ids) < len(tasks):  # another sender brought them between our look and our insert
+        poll_batches.shrink(session, left={batch_id: len(tasks) - len(ids)})
         poll_batches.delete_empty(session, batch_id=batch_id)
     first = [(row_id, None, Status.SUBMITTED.value) for row_id in ids.values()]
     suno_tasks.add_transitions(session, rows=first, now=now)

@@ -6,6 +6,7 @@ results: there is no moment in which one is there without the other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -13,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import TERMINAL, Step
 from worker.core.webhook import origin_of
-from worker.db import deliveries, suno_tasks
+from worker.db import deliveries, poll_batches, suno_tasks
 from worker.db.identity import new_delivery_id
 from worker.db.suno_tasks import Watched
 
@@ -29,6 +30,8 @@ def write_steps(session: Session, *, steps: Sequence[tuple[Watched, Step]], now:
         if watched.id in held and held[watched.id].status == watched.known.status
     ]
     suno_tasks.write_if_status_seen(session, steps=valid, now=now)
+    ended = Counter(watched.batch_id for watched, step in valid if step.known.status in TERMINAL)
+    poll_batches.shrink(session, left=ended)
     moved = [
         (watched.id, step.transition[0].value, step.transition[1].value)
         for watched, step in valid

@@ -98,7 +98,13 @@ class Poller:
             name = names[(self._rotation + offset) % len(names)]
             try:
                 with self._sessions.begin() as session:
-                    claimed = claim_batches(session, gateway=self._polled[name], free=free - len(taken))
+                    claimed = claim_batches(
+                        session,
+                        gateway=self._polled[name],
+                        free=free - len(taken),
+                        interval=self._poll_interval,
+                        now=read_now(session),
+                    )
             except DATABASE_TROUBLE as error:
                 if not is_passing(error):
                     raise

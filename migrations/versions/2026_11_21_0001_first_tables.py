@@ -105,16 +105,19 @@ def _create_poll_batches() -> None:
         sa.Column("id", ROW_ID, nullable=False),
         sa.Column("gateway", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=16), nullable=False),
+        sa.Column("size", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("next_poll_at", MOMENT, nullable=False),
         sa.Column("leased_until", MOMENT, nullable=True),
         sa.Column("claims", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("youngest_at", MOMENT, nullable=False),
         sa.Column("last_polled_at", MOMENT, nullable=True),
         sa.Column("alone", sa.Boolean(), server_default=sa.text("false"), nullable=False),
+        sa.CheckConstraint("size >= 0", name=op.f("ck_poll_batches_size")),
         sa.ForeignKeyConstraint(
             ["gateway"], ["gateways.name"], name=op.f("fk_poll_batches_gateway_gateways")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_poll_batches")),
+        sqlite_autoincrement=True,
     )
     op.create_index("ix_poll_batches_due", "poll_batches", ["gateway", "next_poll_at"])
     op.create_index(
@@ -122,6 +125,12 @@ def _create_poll_batches() -> None:
         "poll_batches",
         ["gateway", "leased_until"],
         **where("leased_until IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_poll_batches_thin",
+        "poll_batches",
+        ["gateway", "action", "next_poll_at"],
+        **where("leased_until IS NULL AND size < 90"),
     )
 
 

@@ -13,6 +13,7 @@ from worker.core.lifecycle import Action
 from worker.core.schedule import (
     DEFAULT_RETRY_SCHEDULE,
     SUSPECT_SCHEDULE,
+    cadence,
     cooldown,
     first_poll_delay,
     next_poll_wait,
@@ -54,6 +55,13 @@ def test_a_retry_waits_its_base_and_some_more(base: float, longest: float) -> No
     """A fifth of the base is added at most, never less than 1 s of it and never more than 15 min."""
     assert retry_wait(timedelta(seconds=base), jitter=0) == timedelta(seconds=base)
     assert retry_wait(timedelta(seconds=base), jitter=1) == timedelta(seconds=longest)
+
+
+@given(age=durations)
+def test_the_cadence_lists_the_intervals_of_all_ages(age: timedelta) -> None:
+    """What SQL is given agrees with what is computed for one age."""
+    steps = cadence(interval=TEN)
+    assert next(interval for below, interval in steps if age < below) == poll_interval(age=age, interval=TEN)
 
 
 @given(base=durations, jitter=jitters)

@@ -3,18 +3,39 @@
 from __future__ import annotations
 
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_task
-from worker.db import deliveries, gateways, origins, poll_batches
+from worker.db import claimable, deliveries, gateways, origins, poll_batches
 from worker.db.models import Delivery, PollBatch, SunoTask
+from worker.db.poll_batches import Lease
 from worker.db.session import Sessions, make_engine
 
 LEASE = timedelta(seconds=60)
+
+
+def claim(session: Session, *, limit: int, now: datetime) -> list[Lease]:
+    """Lease due batches as a claim does, without merging any."""
+    due = claimable.lock_due(session, gateway="hub", room=limit, rows=limit, now=now)
+    leases = [
+        Lease(
+            batch_id=batch.id,
+            gateway="hub",
+            action=batch.action,
+            claims=batch.claims + 1,
+            youngest_at=batch.youngest_at,
+            leased_until=now + LEASE,
+            alone=batch.alone,
+        )
+        for batch in due
+    ]
+    poll_batches.write_leases(session, leases=leases, sizes={batch.id: batch.size for batch in due})
+    return leases
 
 
 def test_a_claim_takes_due_batches_of_its_gateway_oldest_first(sessions: Sessions) -> None:
@@ -27,8 +48,8 @@ def test_a_claim_takes_due_batches_of_its_gateway_oldest_first(sessions: Session
         add_batch(session, next_poll_at=NOW + timedelta(microseconds=1))
         add_batch(session, gateway="other")
     with sessions.begin() as session:
-        first = poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW)
-        second = poll_batches.claim(session, gateway="hub", limit=9, lease=LEASE, now=NOW)
+        first = claim(session, limit=1, now=NOW)
+        second = claim(session, limit=9, now=NOW)
     assert [lease.batch_id for lease in first + second] == [later, late]
     assert {lease.claims for lease in first + second} == {1}
 
@@ -39,9 +60,9 @@ def test_an_expired_lease_is_due_again_and_fences_the_dead_worker(sessions: Sess
         add_gateway(session)
         add_batch(session)
     with sessions.begin() as session:
-        (dead,) = poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW)
-        assert poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW + LEASE / 2) == []
-        (alive,) = poll_batches.claim(session, gateway="hub", limit=1, lease=LEASE, now=NOW + LEASE)
+        (dead,) = claim(session, limit=1, now=NOW)
+        assert claim(session, limit=1, now=NOW + LEASE / 2) == []
+        (alive,) = claim(session, limit=1, now=NOW + LEASE)
     assert (dead.claims, alive.claims) == (1, 2)
     with sessions.begin() as session:
         assert not poll_batches.release_lease_seen(session, lease=dead, next_poll_at=NOW, now=NOW)
@@ -58,7 +79,7 @@ def test_live_leases_count_requests_in_flight_only(sessions: Sessions) -> None:
         add_gateway(session)
         for _ in range(3):
             add_batch(session)
-        leases = poll_batches.claim(session, gateway="hub", limit=3, lease=LEASE, now=NOW)
+        leases = claim(session, limit=3, now=NOW)
         poll_batches.release_lease_seen(session, lease=leases[0], next_poll_at=NOW + LEASE, now=NOW)
         assert poll_batches.live_leases(session, gateway="hub", now=NOW) == 2
         assert poll_batches.live_leases(session, gateway="hub", now=NOW + LEASE) == 0
@@ -77,7 +98,7 @@ def test_two_workers_never_claim_the_same_batch(sessions: Sessions) -> None:
         while True:
             with sessions.begin() as session:
                 gateways.lock(session, name="hub")
-                leases = poll_batches.claim(session, gateway="hub", limit=3, lease=LEASE, now=NOW)
+                leases = claim(session, limit=3, now=NOW)
             if not leases:
                 return
             taken.extend(lease.batch_id for lease in leases)
@@ -101,7 +122,7 @@ def test_the_gateways_row_holds_its_limit_over_all_workers(sessions: Sessions) -
                 gateways.lock(session, name="hub")
                 free = 4 - poll_batches.live_leases(session, gateway="hub", now=NOW)
                 if free > 0:
-                    poll_batches.claim(session, gateway="hub", limit=free, lease=LEASE, now=NOW)
+                    claim(session, limit=free, now=NOW)
 
     _together(run, 8)
     with sessions() as session:

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from tests.factory import NOW, ORIGIN, add_batch, add_delivery, add_gateway, add_origin, add_task
-from worker.db import deliveries, origins, poll_batches, suno_tasks
+from worker.db import claimable, deliveries, origins, poll_batches, suno_tasks
 from worker.db.session import Sessions
 
 ROWS = 400
@@ -24,7 +24,7 @@ def filled(sessions: Sessions, engine: Engine) -> Sessions:
         add_gateway(session)
         for number in range(ROWS):
             soon = NOW + timedelta(seconds=number + 1)
-            batch_id = add_batch(session, next_poll_at=soon)
+            batch_id = add_batch(session, next_poll_at=soon, size=0 if number % 20 == 0 else 99)
             add_task(session, poll_batch_id=batch_id)
             add_delivery(session, state="PENDING" if number % 20 == 0 else "DELIVERED", next_attempt_at=soon)
             add_origin(session, origin=f"https://h{number}.example:443", next_claim_at=soon)
@@ -64,13 +64,30 @@ def take(session: Session, *, first_only: bool) -> object:
     return deliveries.claim(session, grants={ORIGIN: 4}, first_only=first_only, until=until, now=NOW)
 
 
+def lock_thin(session: Session) -> object:
+    """Look for what a request may be filled with."""
+    return claimable.lock_thin(
+        session,
+        gateway="hub",
+        actions=["MUSIC"],
+        below=90,
+        room=99,
+        rows=500,
+        interval=timedelta(seconds=10),
+        now=NOW,
+    )
+
+
 @pytest.mark.parametrize(
     ("index", "run"),
     [
         (
             "ix_poll_batches_due",
-            lambda s: poll_batches.claim(s, gateway="hub", limit=4, lease=timedelta(minutes=1), now=NOW),
+            lambda s: claimable.lock_due(s, gateway="hub", room=400, rows=500, now=NOW),
         ),
+        ("ix_poll_batches_thin", lock_thin),
+        ("ix_suno_tasks_pending", lambda s: poll_batches.move(s, sources=[1, 2], target=3)),
+        ("ix_suno_tasks_pending", lambda s: poll_batches.move(s, sources=[1], target=3, count=1)),
         ("ix_poll_batches_leased", lambda s: poll_batches.live_leases(s, gateway="hub", now=NOW)),
         ("ix_suno_tasks_pending", lambda s: suno_tasks.of_batches(s, batch_ids=[1, 2, 3])),
         ("ix_origins_due", lambda s: origins.take_due(s, limit=4, now=NOW)),
@@ -80,7 +97,10 @@ def take(session: Session, *, first_only: bool) -> object:
         ("ix_deliveries_first", lambda s: take(s, first_only=True)),
     ],
     ids=[
-        "claim batches",
+        "due batches",
+        "thin batches",
+        "move all tasks",
+        "move some tasks",
         "requests in flight",
         "tasks of batches",
         "due origins",

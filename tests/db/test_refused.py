@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import select
 
 from tests.factory import NOW, add_batch, add_gateway, add_task
-from worker.db import poll_batches, suno_tasks
+from worker.db import suno_tasks
 from worker.db.models import PollBatch, SunoTask
 from worker.db.own_ends import ended_by_us
+from worker.db.poll_batches import Lease
 from worker.db.refused import move_apart
 from worker.db.session import Sessions
 
@@ -31,7 +32,15 @@ def test_only_a_task_that_is_still_in_the_batch_is_moved(sessions: Sessions, cha
         elsewhere = add_batch(session, next_poll_at=LATER)
         own = add_batch(session)
         row_id = add_task(session, task_id="a", poll_batch_id=own)
-        (lease,) = poll_batches.claim(session, gateway="hub", limit=1, lease=timedelta(minutes=1), now=NOW)
+        lease = Lease(
+            batch_id=own,
+            gateway="hub",
+            action="MUSIC",
+            claims=1,
+            youngest_at=NOW,
+            leased_until=LATER,
+            alone=False,
+        )
         (watched,) = suno_tasks.of_batches(session, batch_ids=[own])[own]
     with sessions.begin() as session:
         task = session.get_one(SunoTask, row_id)
@@ -44,7 +53,9 @@ def test_only_a_task_that_is_still_in_the_batch_is_moved(sessions: Sessions, cha
 
     with sessions() as session:
         now_in = session.get_one(SunoTask, row_id).poll_batch_id
+        size = session.scalars(select(PollBatch.size).where(PollBatch.id == own)).one()
     left = batches(sessions)
+    assert size == (0 if change is None else 1)  # who ended or moved it otherwise has to write it
     if change is None:
         assert now_in is not None
         assert (has_moved, left) == (True, {elsewhere: False, own: False, now_in: True})

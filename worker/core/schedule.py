@@ -67,6 +67,12 @@ def poll_interval(*, age: timedelta, interval: timedelta) -> timedelta:
     return interval * next((factor for below, factor in _CADENCE if age < below), _OLDEST_FACTOR)
 
 
+def cadence(*, interval: timedelta) -> list[tuple[timedelta, timedelta]]:
+    """Return the steps of `poll_interval`: (age below which, interval); the last holds for every age."""
+    steps = [(below, interval * factor) for below, factor in _CADENCE]
+    return [*steps, (timedelta.max, interval * _OLDEST_FACTOR)]
+
+
 def next_poll_wait(*, age: timedelta, interval: timedelta, jitter: float) -> timedelta:
     """Return `poll_interval` plus 0 to 10 %."""
     return poll_interval(age=age, interval=interval) * (1 + _POLL_JITTER * jitter)

@@ -62,10 +62,16 @@ class Gateway(Base):
 
 
 class PollBatch(Base):
-    """One future request to a gateway. Deleted when its last Suno task has ended."""
+    """One future request to a gateway. Deleted when its last Suno task has ended or moved to another batch.
+
+    An enqueue makes its own and touches no other. Only a claim of the poller moves tasks between batches that
+    nobody has leased, so that requests stay full while tasks end. Ids are never used again, as the record of
+    a dead worker may still name one.
+    """
 
     __tablename__ = "poll_batches"
     __table_args__ = (
+        CheckConstraint("size >= 0", name="size"),
         Index("ix_poll_batches_due", "gateway", "next_poll_at"),
         Index(
             "ix_poll_batches_leased",
@@ -74,15 +80,25 @@ class PollBatch(Base):
             postgresql_where=text("leased_until IS NOT NULL"),
             sqlite_where=text("leased_until IS NOT NULL"),
         ),
+        Index(  # what a claim fills its requests with; most batches of a busy gateway are full
+            "ix_poll_batches_thin",
+            "gateway",
+            "action",
+            "next_poll_at",
+            postgresql_where=text("leased_until IS NULL AND size < 90"),
+            sqlite_where=text("leased_until IS NULL AND size < 90"),
+        ),
+        {"sqlite_autoincrement": True},  # PostgreSQL's numbers come from a sequence
     )
 
     id: Mapped[int] = mapped_column(RowId, primary_key=True)
     gateway: Mapped[str] = mapped_column(ForeignKey("gateways.name"))
     action: Mapped[str] = mapped_column(String(16))
+    size: Mapped[int] = mapped_column(server_default=text("0"))  # Suno tasks in it; written with them
     next_poll_at: Mapped[datetime]  # when it is due; during a lease, the lease's end
     leased_until: Mapped[datetime | None]  # set by a claim, cleared by its record
     claims: Mapped[int] = mapped_column(server_default=text("0"))  # fencing token: +1 for each claim
-    youngest_at: Mapped[datetime]  # `enqueued_at` of its youngest task: the batch's age, hence its cadence
+    youngest_at: Mapped[datetime]  # `enqueued_at` of its youngest task: its age, hence its cadence
     last_polled_at: Mapped[datetime | None]  # last answer, good or bad
     # The gateway refused it as a whole, or the one id in it: never merged with others until it is answered.
     alone: Mapped[bool] = mapped_column(server_default=text("false"))

@@ -1,16 +1,22 @@
-"""Statements on `poll_batches`: claim what is due, and record what became of it."""
+"""Statements on `poll_batches`: make one, claim what is due, record what became of it.
+
+`size` is the number of Suno tasks that belong to a batch. Whoever inserts, ends or moves tasks writes it in
+the same transaction, and holds the batch while doing so: an enqueue has just made it, a record has its claim,
+and a claim has locked it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import PollBatch, SunoTask
-from worker.db.statements import run, run_scalars
+from worker.db.statements import run, run_scalars, table_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,13 +37,19 @@ def add(
     *,
     gateway: str,
     action: str,
+    size: int,
     next_poll_at: datetime,
     youngest_at: datetime,
     alone: bool = False,
 ) -> int:
-    """Insert a batch and return its id; its tasks follow in the same transaction."""
+    """Insert a batch for `size` tasks and return its id; they follow in the same transaction."""
     statement = insert(PollBatch).values(
-        gateway=gateway, action=action, next_poll_at=next_poll_at, youngest_at=youngest_at, alone=alone
+        gateway=gateway,
+        action=action,
+        size=size,
+        next_poll_at=next_poll_at,
+        youngest_at=youngest_at,
+        alone=alone,
     )
     batch_id: int = run_scalars(session, statement.returning(PollBatch.id)).one()
     return batch_id
@@ -57,35 +69,25 @@ def any_due(session: Session, *, gateway: str, now: datetime) -> bool:
     return bool(run_scalars(session, select(due)).one())
 
 
-def claim(session: Session, *, gateway: str, limit: int, lease: timedelta, now: datetime) -> list[Lease]:
-    """Take up to `limit` due batches, longest due first: their due time moves to the lease's end."""
-    due = (
-        select(PollBatch.id)
-        .where(PollBatch.gateway == gateway, PollBatch.next_poll_at <= now)
-        .order_by(PollBatch.next_poll_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("due")
-    )
-    until = now + lease
-    statement = (
-        update(PollBatch)
-        .where(PollBatch.id.in_(select(due.c.id)))
-        .values(next_poll_at=until, leased_until=until, claims=PollBatch.claims + 1)
-        .returning(PollBatch.id, PollBatch.action, PollBatch.claims, PollBatch.youngest_at, PollBatch.alone)
-    )
-    return [
-        Lease(
-            batch_id=row.id,
-            gateway=gateway,
-            action=row.action,
-            claims=row.claims,
-            youngest_at=row.youngest_at,
-            leased_until=until,
-            alone=row.alone,
-        )
-        for row in run(session, statement)
+def write_leases(session: Session, *, leases: Sequence[Lease], sizes: Mapping[int, int]) -> None:
+    """Lease batches that the caller has locked: their due time moves to the lease's end.
+
+    Their age and size become those of the tasks that they have now.
+    """
+    batches = table_of(PollBatch)
+    changes: list[dict[str, Any]] = [
+        {
+            "row_id": lease.batch_id,
+            "next_poll_at": lease.leased_until,
+            "leased_until": lease.leased_until,
+            "claims": lease.claims,
+            "youngest_at": lease.youngest_at,
+            "size": sizes[lease.batch_id],
+        }
+        for lease in leases
     ]
+    if changes:
+        run(session, update(batches).where(batches.c.id == bindparam("row_id")), changes)
 
 
 def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, now: datetime) -> bool:
@@ -108,11 +110,33 @@ def release_lease_seen(
     )
 
 
+def shrink(session: Session, *, left: Mapping[int, int]) -> None:
+    """Take the tasks that left a batch off its size: how many, by the batch's id."""
+    for batch_id, count in sorted(left.items()):
+        statement = update(PollBatch).where(PollBatch.id == batch_id).values(size=PollBatch.size - count)
+        run(session, statement)
+
+
 def delete_empty(session: Session, *, batch_id: int) -> bool:
-    """Delete the batch if no pending task is left in it; the foreign key is the last guard."""
-    left = exists().where(SunoTask.poll_batch_id == batch_id)
-    statement = delete(PollBatch).where(PollBatch.id == batch_id, ~left).returning(PollBatch.id)
+    """Delete the batch if no task is left in it; the foreign key is the last guard."""
+    statement = delete(PollBatch).where(PollBatch.id == batch_id, PollBatch.size == 0).returning(PollBatch.id)
     return run(session, statement).first() is not None
+
+
+def delete_emptied(session: Session, *, batch_ids: Sequence[int]) -> None:
+    """Delete batches whose tasks have all moved; the foreign key refuses one that has any left."""
+    if batch_ids:
+        run(session, delete(PollBatch).where(PollBatch.id.in_(batch_ids)))
+
+
+def move(session: Session, *, sources: Sequence[int], target: int, count: int | None = None) -> None:
+    """Give the tasks of `sources` to the batch `target`: all, or the `count` oldest of them."""
+    theirs = SunoTask.poll_batch_id.in_(sources)
+    statement = update(SunoTask).where(theirs).values(poll_batch_id=target)
+    if count is not None:
+        oldest = select(SunoTask.id).where(theirs).order_by(SunoTask.id).limit(count)
+        statement = statement.where(SunoTask.id.in_(oldest.scalar_subquery()))
+    run(session, statement)
 
 
 def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, Any]) -> bool:

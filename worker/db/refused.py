@@ -25,6 +25,7 @@ def move_apart(session: Session, *, lease: Lease, watched: Watched, next_poll_at
         gateway=lease.gateway,
         action=lease.action,
         next_poll_at=next_poll_at,
+        size=1,
         youngest_at=watched.known.enqueued_at,
         alone=True,
     )
@@ -35,6 +36,7 @@ def move_apart(session: Session, *, lease: Lease, watched: Watched, next_poll_at
         .returning(SunoTask.id)
     )
     if run(session, moved).first() is None:
-        poll_batches.delete_empty(session, batch_id=batch_id)
+        poll_batches.delete_emptied(session, batch_ids=[batch_id])
         return False
+    poll_batches.shrink(session, left={lease.batch_id: 1})
     return True
