@@ -8,6 +8,8 @@ where waiting is safe, and never fails half-way because another writer came firs
 from __future__ import annotations
 
 import sqlite3
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -84,9 +86,23 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:  # noq
     del record
     connection.isolation_level = None  # the driver would begin transactions itself, and too late
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_wal(connection)
     # FULL: a commit that was acknowledged survives a power cut, as on PostgreSQL.
     connection.execute("PRAGMA synchronous = FULL")
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch the file to a write-ahead log; SQLite does not wait by itself for another that does the same."""
+    end = time.monotonic() + SQLITE_BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > end:
+                raise
+            threading.Event().wait(0.02)
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
