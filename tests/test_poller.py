@@ -257,3 +257,19 @@ def test_an_empty_batch_is_removed(bench: Bench) -> None:
     assert (bench.client.asked, bench.batches()) == ([], [])
     with bench.sessions() as session:
         assert session.scalars(select(func.count()).select_from(SunoTask)).one() == 0
+
+
+def test_trouble_about_one_id_starves_no_other_of_a_single_fetch(bench: Bench) -> None:
+    """The gateway answers 500 for one id, always: each claim begins with another one, so all others end."""
+    bench.add("poison", "b", "c")
+    bench.client.replies = {
+        "poison": Bad(trouble=Trouble.SERVER_ERROR, message="HTTP 500"),
+        "b": seen(Status.SUCCESS, data="1"),
+        "c": seen(Status.SUCCESS, data="2"),
+    }
+    for _ in range(3):
+        bench.poll(bench.polled("hub", fetch=Fetch.SINGLE, batch_size=10))
+        with bench.sessions.begin() as session:
+            session.execute(update(Gateway).values(cooling_until=None))
+            session.execute(update(PollBatch).values(next_poll_at=bench.now))
+    assert [bench.task(name).status for name in ("poison", "b", "c")] == ["SUBMITTED", "SUCCESS", "SUCCESS"]

@@ -59,7 +59,7 @@ async def ask(
     batch: ClaimedBatch, *, gateway: PolledGateway, client: Fetches, shuffle: Shuffle
 ) -> AsyncIterator[Polled]:
     """Ask in requests of at most the gateway's batch size; stop when the gateway is in trouble."""
-    ids = list(batch.tasks)
+    ids = _turned(list(batch.tasks), by=batch.lease.claims - 1)
     if not ids:
         yield Polled(task_ids=(), reply=Good(observations={}), end=End())
         return
@@ -83,6 +83,12 @@ async def ask(
                 answered.update(part)
             left = tuple(one for one in ids if one not in answered)
             yield _judged(search, part=part, reply=reply, left=left, complaint=complaint)
+
+
+def _turned(ids: Sequence[str], *, by: int) -> list[str]:
+    """Begin with another id at each claim: trouble about one must not keep the others from being asked."""
+    start = by % len(ids) if ids else 0
+    return [*ids[start:], *ids[:start]]
 
 
 def _judged(
