@@ -158,7 +158,7 @@ def test_the_passwords_of_both_ends_are_one() -> None:
 
 def test_the_example_of_worker_env_is_right() -> None:
     """The example sets nothing as it is, and every line of it that is uncommented is a setting."""
-    lines = (ROOT / "worker.env.example").read_text().splitlines()
+    lines = (ROOT / "deploy/worker.env.example").read_text().splitlines()
     settings = [line.removeprefix("#") for line in lines if line.startswith("#WORKER_")]
 
     assert [line for line in lines if line and not line.startswith("#")] == []
