@@ -138,6 +138,15 @@ def test_a_good_answer_forgets_all(hub: Hub) -> None:
     assert hub.wait(since=NOW + timedelta(minutes=3)) <= BASE * 1.2
 
 
+def test_a_good_answer_under_way_does_not_end_a_cool_down(hub: Hub) -> None:
+    """It was asked for before the trouble came: what the gateway asked us to wait is waited."""
+    hub.answers(bad(Trouble.RATE_LIMITED))
+    until = hub.row.cooling_until
+    hub.answers(GOOD, at=NOW + timedelta(seconds=1))
+
+    assert (hub.row.failures, hub.row.cooling_until) == (1, until)
+
+
 def test_a_refused_key_is_told_loudly_and_once(hub: Hub, caplog: pytest.LogCaptureFixture) -> None:
     """One ERROR when it begins, naming the variable; one line when it ends; in between only INFO."""
     with caplog.at_level(logging.INFO):
@@ -185,14 +194,15 @@ def test_what_one_worker_learns_all_keep_to(bench: Bench, elsewhere: Bench, trou
 
 def test_one_probe_at_a_time_over_all_workers(bench: Bench, elsewhere: Bench) -> None:
     """While one worker probes, another asks nothing; the probe's good answer opens the gateway for both."""
+    alone = bench.polled("hub", batch_size=1)  # so that six batches stay six requests
     for name in "abcdef":
         bench.add(name)
     bench.client.replies = dict.fromkeys("abcdef", bad())
-    bench.poll()
+    bench.poll(alone)
     bench.make_due()
     bench.client.asked.clear()
     bench.client.replies = {name: seen(Status.SUCCESS, data="1") for name in "abcdef"}
-    other = elsewhere.poller()
+    other = elsewhere.poller(alone)
     in_flight: list[int] = []
     taken: list[object] = []
 
@@ -202,7 +212,7 @@ def test_one_probe_at_a_time_over_all_workers(bench: Bench, elsewhere: Bench) ->
             taken.extend(other.claim(free=4).items)
 
     bench.client.meanwhile = look_elsewhere
-    bench.poll()
+    bench.poll(alone)
 
     assert (in_flight[0], taken) == (1, [])
     assert len(bench.client.asked) == 6

@@ -55,7 +55,7 @@ def record_reply(
     Returns, for `log_shift`, what changed; None for a good answer of a gateway that was well.
     """
     if isinstance(reply, Good):
-        was_unwell = gateways.record_health(session, name=name)
+        was_unwell = gateways.record_health(session, name=name, now=now)
         return Shift(name=name, before=None, now=None) if was_unwell else None
     before = gateways.lock(session, name=name) or Health(cooling_until=None, failures=0, trouble=None)
     is_cooling = before.cooling_until is not None and before.cooling_until > now

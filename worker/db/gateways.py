@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import Gateway
@@ -102,11 +102,15 @@ def record_trouble(session: Session, *, name: str, health: Health, message: str,
     )
 
 
-def record_health(session: Session, *, name: str) -> bool:
-    """Note a good answer; False, and nothing is written, for a gateway that was well."""
+def record_health(session: Session, *, name: str, now: datetime) -> bool:
+    """Note a good answer; False, and nothing is written, for a gateway that was well.
+
+    During a cool-down it says nothing: its request was under way before the trouble came.
+    """
+    over = or_(Gateway.cooling_until.is_(None), Gateway.cooling_until <= now)
     statement = (
         update(Gateway)
-        .where(Gateway.name == name, Gateway.failures > 0)
+        .where(Gateway.name == name, Gateway.failures > 0, over)
         .values(cooling_until=None, failures=0, trouble=None, last_error=None, last_error_at=None)
         .returning(Gateway.name)
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import PollBatch, SunoTask
@@ -91,12 +91,12 @@ def write_leases(session: Session, *, leases: Sequence[Lease], sizes: Mapping[in
 
 
 def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, now: datetime) -> bool:
-    """Lengthen the lease between two requests of one batch; False when another claim has come since."""
-    return _write_if_claim_seen(
-        session,
-        lease=lease,
-        values={"next_poll_at": leased_until, "leased_until": leased_until, "last_polled_at": now},
-    )
+    """Lengthen a lease that has not ended; False when it has, or another claim has come since.
+
+    The slot of an ended lease may have been given to another batch: renewed, it would be one too many.
+    """
+    values = {"next_poll_at": leased_until, "leased_until": leased_until, "last_polled_at": now}
+    return _write_if_claim_seen(session, lease=lease, values=values, also=PollBatch.leased_until > now)
 
 
 def release_lease_seen(
@@ -139,11 +139,15 @@ def move(session: Session, *, sources: Sequence[int], target: int, count: int | 
     run(session, statement)
 
 
-def _write_if_claim_seen(session: Session, *, lease: Lease, values: dict[str, Any]) -> bool:
+def _write_if_claim_seen(
+    session: Session, *, lease: Lease, values: dict[str, Any], also: ColumnElement[bool] | None = None
+) -> bool:
     statement = (
         update(PollBatch)
         .where(PollBatch.id == lease.batch_id, PollBatch.claims == lease.claims)
         .values(**values)
         .returning(PollBatch.id)
     )
+    if also is not None:
+        statement = statement.where(also)
     return run(session, statement).first() is not None
