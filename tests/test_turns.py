@@ -277,6 +277,16 @@ def test_slots_are_kept_for_receivers_that_answer(hub: Sessions, now: datetime) 
     assert claim(hub, free=20, reserve=20) == []
 
 
+def test_the_reserve_is_reached_past_any_number_that_waits(hub: Sessions, now: datetime) -> None:
+    """More hosts wait for a slot than one claim looks at; the one that answers is served all the same."""
+    for number in range(40):
+        add(hub, f"https://tarpit{number}.example:443", 1, at=now - timedelta(minutes=1))
+        change_origin(hub, f"https://tarpit{number}.example:443", next_claim_at=now - timedelta(minutes=1))
+    add(hub, COLD, 2, at=now)
+    change_origin(hub, COLD, concurrency=8, next_claim_at=now)
+    assert by_origin(claim(hub, free=20, reserve=20)) == {COLD: 2}
+
+
 def test_a_claim_is_bounded(hub: Sessions, now: datetime) -> None:
     """However many are free and due, one transaction takes 200 at most."""
     for number in range(4):

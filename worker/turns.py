@@ -57,10 +57,12 @@ class Turn:
 def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Lease]:
     """Take at most `free` due deliveries and set when their origins are looked at next."""
     now = read_now(session)
-    waiting = origins.take_due(session, limit=ORIGINS, now=now)
+    # Only the reserve is left: those that may not use it would fill the claim and hide who may.
+    proven_only = free <= terms.reserve
+    waiting = origins.take_due(session, limit=ORIGINS, proven_only=proven_only, now=now)
     turns = _turns(session, waiting=waiting, free=free, terms=terms, now=now)
     if not turns:
-        return Claimed(items=[], more=False)
+        return Claimed(items=[], more=proven_only)
     claims = _take(session, turns=turns, terms=terms, now=now)
     held_back = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
     leases = deliveries.read(session, claims=claims, now=now, until=now + terms.lease) if claims else []

@@ -57,13 +57,18 @@ def make_due(session: Session, *, origins: Collection[str], now: datetime) -> No
         )
 
 
-def take_due(session: Session, *, limit: int, now: datetime) -> dict[str, OriginHealth]:
+def take_due(
+    session: Session, *, limit: int, proven_only: bool = False, now: datetime
+) -> dict[str, OriginHealth]:
     """Lock up to `limit` origins that are due, those that have waited longest first; return their health.
 
+    With `proven_only`, the others keep their place in the line and are passed (`core.origins.is_proven`).
     Rows that somebody else holds are passed over, unless that leaves none: then they are waited for, in the
     order of their names.
     """
     due = select(*HEALTH).where(Origin.next_claim_at <= now).order_by(Origin.next_claim_at).limit(limit)
+    if proven_only:
+        due = due.where(Origin.delivered_at.is_not(None), Origin.failures == 0)
     found = _health(run(session, due.with_for_update(key_share=True, skip_locked=True)))
     if found:
         return found
