@@ -13,9 +13,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
+
+from msgspec.structs import replace
 
 from worker.core.items import WORD_LENGTH
 from worker.core.lifecycle import (
