@@ -182,7 +182,7 @@ def advance(known: Known, observation: Observation, *, now: datetime, limits: Li
 
 
 def _is_repeated(known: Known, seen: Seen, *, now: datetime, limits: Limits) -> bool:
-    """Say whether `seen` is what we hold and no time of ours has run out; False where that takes more thought."""
+    """Say whether `seen` is what we hold and no time has run out; False where that takes more thought."""
     return (
         seen.status is known.status
         and seen.upstream_status == known.upstream_status
