@@ -48,8 +48,9 @@ def claim_batches(
     `interval` is the time between two polls of the youngest batches.
     """
     name = gateway.target.name
-    if not poll_batches.any_due(session, gateway=name, now=now):
-        return Claimed(items=[], more=False)  # an idle gateway costs this one look and no lock
+    look = poll_batches.look(session, gateway=name, now=now)
+    if not look.is_due:  # an idle gateway costs this one look and no lock
+        return Claimed(items=[], more=False, due_in=look.next_in)
     health = gateways.lock(session, name=name)
     if health is None or (health.cooling_until is not None and health.cooling_until > now):
         return Claimed(items=[], more=False)
@@ -62,7 +63,7 @@ def claim_batches(
     merging = Merging(gateway=name, batch_size=gateway.batch_size, interval=interval, now=now)
     merged = merge_due(session, merging=merging, most=most)
     items = _lease(session, batches=merged.batches, gateway=gateway, now=now)
-    return Claimed(items=items, more=merged.more)
+    return Claimed(items=items, more=merged.more, due_in=look.next_in)
 
 
 def _lease(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Update, bindparam, delete, exists, func, insert, select, update
@@ -18,11 +18,15 @@ from sqlalchemy.orm import Session
 from worker.db.models import PollBatch, SunoTask
 from worker.db.statements import run, run_scalars, table_of
 
-_LIVE = select(func.count()).where(
-    PollBatch.gateway == bindparam("of"), PollBatch.leased_until > bindparam("now")
-)
-_DUE = select(
-    exists().where(PollBatch.gateway == bindparam("of"), PollBatch.next_poll_at <= bindparam("now"))
+_OF_GATEWAY = PollBatch.gateway == bindparam("of")
+_LIVE = select(func.count()).where(_OF_GATEWAY, PollBatch.leased_until > bindparam("now"))
+_LOOK = select(
+    exists().where(_OF_GATEWAY, PollBatch.next_poll_at <= bindparam("now")),
+    select(PollBatch.next_poll_at)
+    .where(_OF_GATEWAY, PollBatch.next_poll_at > bindparam("now"))
+    .order_by(PollBatch.next_poll_at)
+    .limit(1)
+    .scalar_subquery(),
 )
 _LEASE = update(table_of(PollBatch)).where(table_of(PollBatch).c.id == bindparam("row_id"))
 _CLAIM_SEEN = (
@@ -57,6 +61,14 @@ class Lease:
     alone: bool
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Whether a batch is due, and how long until another is that is not due yet; None where there is none."""
+
+    is_due: bool
+    next_in: timedelta | None
+
+
 def add(
     session: Session,
     *,
@@ -86,9 +98,11 @@ def live_leases(session: Session, *, gateway: str, now: datetime) -> int:
     return count
 
 
-def any_due(session: Session, *, gateway: str, now: datetime) -> bool:
-    """Say whether a batch of `gateway` is due now."""
-    return bool(run_scalars(session, _DUE, {"of": gateway, "now": now}).one())
+def look(session: Session, *, gateway: str, now: datetime) -> Look:
+    """Say whether a batch of `gateway` is due now, and when the next will be."""
+    found: Any = run(session, _LOOK, {"of": gateway, "now": now}).one()
+    is_due, next_at = found
+    return Look(is_due=bool(is_due), next_in=None if next_at is None else next_at - now)
 
 
 def write_leases(session: Session, *, leases: Sequence[Lease], sizes: Mapping[int, int]) -> None:
