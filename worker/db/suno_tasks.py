@@ -77,8 +77,9 @@ def add_missing(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> dict[
 
     A task that another transaction inserts at the same time is left alone and not returned.
     """
-    statement = upsert(session, SunoTask).values(list(rows)).on_conflict_do_nothing()
-    inserted = run(session, statement.returning(SunoTask.id, SunoTask.task_id))
+    # Rows that are a part of the statement would be compiled anew each time, which costs more than the rest.
+    statement = upsert(session, SunoTask).on_conflict_do_nothing().returning(SunoTask.id, SunoTask.task_id)
+    inserted = run(session, statement, rows)
     return {row.task_id: row.id for row in inserted}
 
 
