@@ -20,19 +20,19 @@ class Holding:
 
     def __init__(self, *, since: float, lasts: timedelta) -> None:
         """Begin at `since`, in seconds of the monotonic clock."""
-        self._end = since + lasts.total_seconds()
+        self.end = since + lasts.total_seconds()
 
     def lengthen(self, *, since: float, lasts: timedelta) -> None:
         """Hold for `lasts`, counted from `since`."""
-        self._end = since + lasts.total_seconds()
+        self.end = since + lasts.total_seconds()
 
     def stop(self) -> None:
         """Hold no longer: the claim is another's, or nobody can say."""
-        self._end = float("-inf")
+        self.end = float("-inf")
 
     def covers(self, request: timedelta, *, now: float) -> bool:
         """Say whether a request that begins now and takes so long ends within the claim."""
-        return now + request.total_seconds() <= self._end
+        return now + request.total_seconds() <= self.end
 
 
 def monotonic() -> float:
