@@ -21,6 +21,8 @@ from worker.core.wire import Bad, Trouble
 from worker.db import poll_batches
 from worker.db.refused import move_apart
 
+AT_ONCE = timedelta.resolution  # not 0: only trouble leaves a batch due at the moment of its answer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
@@ -58,7 +60,7 @@ def _wait(batch: ClaimedBatch, polled: Polled, end: End, *, pace: Pace, now: dat
     if polled.is_trouble and isinstance(polled.reply, Bad) and polled.reply.trouble is not Trouble.REFUSED:
         return timedelta(0)
     age = now - batch.lease.youngest_at
-    return next_poll_wait(age=age, interval=pace.interval, jitter=_jitter())
+    return max(next_poll_wait(age=age, interval=pace.interval, jitter=_jitter()), AT_ONCE)
 
 
 def _is_guilty(batch: ClaimedBatch, end: End) -> bool:

@@ -92,7 +92,7 @@ def _lock(session: Session, *, where: Sequence[ColumnElement[bool]], room: int, 
     )
     placed = select(found.c.id, (before - found.c.size).label("before")).cte("placed")
     # Only trouble leaves a batch due at the moment of its answer; all others put it off, so does a lease.
-    stayed_due = PollBatch.next_poll_at <= PollBatch.last_polled_at
+    stayed_due = PollBatch.next_poll_at == PollBatch.last_polled_at
     in_trouble = case((stayed_due, literal(value=True)), else_=literal(value=False)).label("in_trouble")
     statement = (
         select(
