@@ -5,6 +5,7 @@
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
 #   make format   let ruff rewrite what it can
+#   make docs     write the documents that are drawn from the code
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -14,7 +15,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fuzz check format
+.PHONY: help venv demo test fuzz check format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -65,3 +66,6 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(STAMP)
+	$(BIN)/python -m docs.callback
