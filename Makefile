@@ -69,3 +69,4 @@ format: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python -m docs.callback
+	$(BIN)/python -m docs.architecture
