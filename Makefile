@@ -1,7 +1,7 @@
 # Needs make and Python 3.11 or newer with its venv module; everything else is installed into .venv.
 #
 #   make demo     run the main job once, on this machine, with nothing configured
-#   make test     all tests with branch coverage
+#   make test     all tests with branch coverage, in one process per core (at most four)
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
 #   make format   let ruff rewrite what it can
@@ -49,7 +49,7 @@ demo: $(STAMP)
 	@$(BIN)/suno-worker demo
 
 test: $(STAMP)
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 # What a run found interesting is kept for the next one. A broken promise ends it, with the input in .fuzz/crash-….
 fuzz: $(STAMP)
