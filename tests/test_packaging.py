@@ -13,6 +13,8 @@ import pytest
 
 from worker.version import __version__
 
+pytestmark = pytest.mark.xdist_group("packaging")
+
 ROOT = Path(__file__).parents[1]
 
 

@@ -13,6 +13,8 @@ import pytest
 from tests.programs import NO_GATEWAY, PATIENCE_S, Program, running
 from worker.embedded.valkey import free_port, launch_valkey
 
+pytestmark = pytest.mark.xdist_group("examples")
+
 LOGIN = "me:of-flower"
 PROGRAMS = {
     "flower.sh": ["sh", "flower.sh"],

@@ -18,6 +18,8 @@ from worker.core.lifecycle import Action, Status, Times
 from worker.core.signature import decode_secret, new_secret
 from worker.core.webhook import Result, encode_body
 
+pytestmark = pytest.mark.xdist_group("examples")
+
 TASK_ID = "task-1"
 SECRET = new_secret(b"s" * 32)
 OTHER_SECRET = new_secret(b"o" * 32)
