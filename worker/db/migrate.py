@@ -1,7 +1,7 @@
 """Bring a database to this version's tables, and say how far it is.
 
 The migrations live in the top-level folder `migrations/` of the source and inside the package of a wheel;
-both places are looked at, the checkout first.
+both places are looked at, the package first: beside an installed package the folder may be somebody else's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MIGRATION_LOCK = 0x73756E6F
 def migrations_folder() -> Path:
     """Return the folder of the migrations in a checkout, an editable install or a wheel."""
     package = Path(__file__).parents[1]
-    beside = package.parent / "migrations"
-    return beside if (beside / "env.py").is_file() else package / "migrations"
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
 
 
 def upgrade(engine: Engine) -> list[str]:
