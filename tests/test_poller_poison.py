@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -11,6 +11,10 @@ from worker.batches import PolledGateway
 from worker.core.lifecycle import Status
 from worker.core.wire import Bad, Fetch, Trouble
 from worker.db.models import PollBatch
+from worker.sandbox.faults import Fault, FaultKind
+from worker.sandbox.gateway import SandboxGateway
+from worker.sandbox.hosting import hosted
+from worker.sandbox.songs import SimulatedTask
 
 SECOND = timedelta(seconds=1)
 MINUTE = 60 * SECOND
@@ -226,3 +230,27 @@ def test_an_id_that_makes_its_gateway_hang_waits_once_it_is_alone(bench: Bench) 
     (batch,) = bench.batches()
     assert (batch.alone, bench.gateway().trouble) == (True, "timeout")
     assert SLOW <= batch.next_poll_at - bench.now <= SLOW * 1.1
+
+
+@pytest.mark.parametrize("fetch", list(Fetch))
+@pytest.mark.parametrize("kind", [FaultKind.STATUS, FaultKind.HTML, FaultKind.ENVELOPE, FaultKind.TRUNCATED])
+def test_a_real_gateways_trouble_about_one_id_is_found(real: Bench, fetch: Fetch, kind: FaultKind) -> None:
+    """Over HTTP: the songs beside it end within three turns, and the poison waits alone."""
+    sandbox = SandboxGateway(clock=lambda: datetime.now(UTC))
+    names = [f"t{number}" for number in range(9)]
+    for name in (*names, "poison"):
+        song = SimulatedTask(
+            task_id=name, action="MUSIC", submitted_at=datetime.now(UTC) - SONG, lasts=timedelta(0)
+        )
+        sandbox.register(song)
+    sandbox.faults.switch_on(Fault(kind=kind, task_ids=("poison",)))
+    real.add("poison", *names)
+
+    with hosted(sandbox.app()) as url:
+        hub = real.polled("hub", base_url=url, fetch=fetch, batch_size=10)
+        for _ in range(3):
+            next_turn(real, hub)
+
+    assert {real.task(name).status for name in names} == {"SUCCESS"}
+    (batch,) = real.batches()
+    assert (batch.alone, batch.size, real.gateway().failures) == (True, 1, 0)
