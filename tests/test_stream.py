@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -164,6 +164,16 @@ def test_a_run_does_not_wait_for_what_the_next_tick_will_find(portal: Portal) ->
     stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
     assert stream.run(stop=threading.Event(), ring_successor=never)
     assert (desk.recorded, desk.claims) == ([], [1])
+
+
+def test_what_is_not_due_when_it_should_be_is_not_waited_for_again(portal: Portal) -> None:
+    """Another worker may have taken it, or a clock stands still: two looks, and the run ends."""
+    desk = Desk(due=[])
+    whole = desk.claim
+    desk.claim = lambda *, free: replace(whole(free=free), due_in=timedelta(seconds=0.1))  # type: ignore[method-assign]
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert desk.claims == [1, 1]
 
 
 def test_a_run_that_waits_stops_at_once(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,7 +158,7 @@ class Stream(Generic[Item, Outcome]):
 
     def _flow(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta) -> None:
         end = time.monotonic() + budget.total_seconds()
-        look_at, more, soon, rung = 0.0, False, False, False
+        look_at, due_at, more, rung = 0.0, math.inf, False, False
         while True:
             now = time.monotonic()
             may_look = not stop.is_set() and self._in_flight < self._slots
@@ -166,9 +166,11 @@ class Stream(Generic[Item, Outcome]):
                 took, said, due_in_s = self._fill()
                 # What was held back by a limit stays held back until a call of ours ends.
                 more = said or (more and not took and self._in_flight > 0)
-                soon = due_in_s < LOOK_EVERY_S
+                # What was waited for and is still not due, or another's by now, is not waited for again.
+                due_at = time.monotonic() + due_in_s if took or now < due_at else math.inf
                 # While a claim takes something and there is more, the next one follows at once.
-                look_at = now if took and more else time.monotonic() + min(due_in_s, LOOK_EVERY_S)
+                look_at = now if took and more else min(due_at, now + LOOK_EVERY_S)
+            soon = due_at <= look_at
             idle = self._in_flight == 0 and (stop.is_set() or not (more or soon))
             if idle and self._end_turn(unless_rung=not stop.is_set()):
                 return
