@@ -39,10 +39,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Generic[Item]):
-    """What a claim took. `more`: it was held back by a limit, so freed slots are worth another look."""
+    """What a claim took. `more`: it was held back by a limit, so freed slots are worth another look.
+
+    `full`: nothing else is worth one, for until an outcome is recorded the limits let no more through.
+    """
 
     items: Sequence[Item]
     more: bool
+    full: bool = False
 
 
 class Work(Protocol[Item, Outcome]):
@@ -156,11 +160,12 @@ class Stream(Generic[Item, Outcome]):
             now = time.monotonic()
             may_look = not stop.is_set() and self._in_flight < self._slots
             if may_look and now >= look_at:
-                took, said = self._fill()
+                claimed = self._fill()
+                took = bool(claimed.items)
                 # What was held back by a limit stays held back until a call of ours ends.
-                more = said or (more and not took and self._in_flight > 0)
-                # While a claim takes something and there is more, the next one follows at once.
-                look_at = now if took and more else now + LOOK_EVERY_S
+                more = claimed.more or (more and not took and self._in_flight > 0)
+                # While a claim takes something and may take more, the next one follows at once.
+                look_at = now if took and more and not claimed.full else now + LOOK_EVERY_S
             idle = self._in_flight == 0 and (stop.is_set() or not more)
             if idle and self._end_turn(unless_rung=not stop.is_set()):
                 return
@@ -177,13 +182,13 @@ class Stream(Generic[Item, Outcome]):
             if rang or (freed and more):
                 look_at = 0.0
 
-    def _fill(self) -> tuple[bool, bool]:
-        """Claim for the free slots; say whether that took something, and whether there is more."""
+    def _fill(self) -> Claimed[Item]:
+        """Claim for the free slots and start the calls."""
         claimed = self._work.claim(free=self._slots - self._in_flight)
         if claimed.items:
             self._submit(self._start(claimed.items))
             self._in_flight += len(claimed.items)
-        return bool(claimed.items), claimed.more
+        return claimed
 
     async def _start(self, items: Sequence[Item]) -> None:
         """Start all calls of a claim; waking the loop's thread once for each of them would cost more."""
