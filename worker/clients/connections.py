@@ -17,11 +17,11 @@ from datetime import timedelta
 from functools import cache
 
 from aiohappyeyeballs import SocketFactoryType, start_connection
-from aiohttp.abc import AbstractResolver
 
 from worker.clients.failures import explain
 from worker.clients.idle import Idle
 from worker.clients.line import Closed, Line, NoConnection
+from worker.clients.lookup import Resolver
 from worker.clients.names import Names
 from worker.clients.passage import Passage, noting
 from worker.clients.response import Response
@@ -48,7 +48,7 @@ class Connections:
     def __init__(
         self,
         *,
-        resolver: AbstractResolver,
+        resolver: Resolver,
         keep_alive: timedelta,
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactoryType | None = None,
