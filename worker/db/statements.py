@@ -70,6 +70,11 @@ class _Among(FunctionElement[bool]):
     inherit_cache = True
     type = Boolean()
 
+    def self_group(self, against: object = None) -> Any:  # noqa: ANN401 - SQLAlchemy's own type
+        """Stand as it is: as any truth SQLite would be given `… = 1`, and then use no index."""
+        del against
+        return self
+
 
 def among(one: Any, name: str) -> ColumnElement[bool]:  # noqa: ANN401 - a column, as the ORM or Core names it
     """Return `one IN (…)` for a list of texts that is bound to `name` at execution.
