@@ -104,6 +104,30 @@ def test_free_slots_are_filled_without_waiting(portal: Portal) -> None:
     assert done.result(timeout=WAIT_S)
 
 
+def test_a_full_claim_is_followed_by_no_other_until_a_call_ends(portal: Portal) -> None:
+    """Looking again at limits that are reached is in vain; what frees one of them is looked at at once."""
+    desk = Desk(due=list(range(8)), held={number: asyncio.Event() for number in range(8)})
+    whole = desk.claim
+
+    def claim(*, free: int) -> Claimed[int]:
+        taken = whole(free=min(free, 4))
+        return Claimed(items=taken.items, more=taken.more, full=True)
+
+    desk.claim = claim  # type: ignore[method-assign]
+    stream = Stream(name="t", slots=30, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    for _ in range(4):
+        assert desk.reached.acquire(timeout=WAIT_S)
+    assert len(desk.claims) == 1
+    let_go(portal, desk.held[0])
+    for _ in range(4):
+        assert desk.reached.acquire(timeout=0.9)  # less than the second after which it looks anyway
+    assert len(desk.claims) == 2
+    for event in desk.held.values():
+        let_go(portal, event)
+    assert done.result(timeout=WAIT_S)
+
+
 def test_a_hanging_call_holds_its_own_slot_only(portal: Portal) -> None:
     """Forty-nine others pass a peer that does not answer, through the one slot that is left."""
     desk = Desk(due=list(range(50)), held={0: asyncio.Event()})

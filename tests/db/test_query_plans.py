@@ -58,6 +58,10 @@ def plans(engine: Engine, sessions: Sessions, run: Callable[[Session], object]) 
     return "\n".join(lines)
 
 
+CLAIMS = [deliveries.Claim(id=id_, origin=ORIGIN, claims=1) for id_ in "ab"]
+CHANGES = [{"row_id": id_, "state_seen": "PENDING", "claims_seen": 1, "state": "DELIVERED"} for id_ in "ab"]
+
+
 def take(session: Session, *, first_only: bool) -> object:
     """Claim deliveries of one origin."""
     until = NOW + timedelta(minutes=1)
@@ -96,6 +100,9 @@ def lock_thin(session: Session) -> object:
         ("ix_deliveries_due", lambda s: origins.next_due(s, origins=[ORIGIN])),
         ("ix_deliveries_due", lambda s: take(s, first_only=False)),
         ("ix_deliveries_first", lambda s: take(s, first_only=True)),
+        ("deliveries", lambda s: deliveries.hold(s, ids=["a", "b"])),
+        ("suno_tasks", lambda s: deliveries.read(s, claims=CLAIMS, now=NOW, until=NOW)),
+        ("deliveries", lambda s: deliveries.write_if_state_seen(s, changes=CHANGES)),
     ],
     ids=[
         "due batches",
@@ -110,6 +117,9 @@ def lock_thin(session: Session) -> object:
         "next due",
         "claim deliveries",
         "claim first attempts",
+        "hold deliveries",
+        "read claimed deliveries",
+        "record deliveries",
     ],
 )
 def test_a_hot_query_uses_its_index(
