@@ -15,7 +15,7 @@ from functools import partial
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import delete, select
 
 from tests.factory import NOW, add_gateway, add_task, exchange
@@ -101,6 +101,12 @@ class Deliveries(RuleBasedStateMachine):
             submit=portal.submit,
         )
 
+    @initialize()
+    def begin(self) -> None:
+        """Something is owed everywhere, or most histories would be about nothing."""
+        for origin in ORIGINS:
+            self.owe(origin=origin, count=3)
+
     @rule(origin=st.sampled_from(ORIGINS), count=st.integers(1, 5))
     def owe(self, origin: str, count: int) -> None:
         """Tasks end and owe their results."""
@@ -136,6 +142,13 @@ class Deliveries(RuleBasedStateMachine):
             assert busy[origin] + count <= limit, f"{origin} has {busy[origin]} and got {count} of {limit}"
         self.settle({lease.id: [claimed_by(lease)] for lease in leases})
         self.held += leases
+
+    @rule(free=st.integers(1, 8), claimers=st.integers(1, DISPATCHERS))
+    def lapse(self, free: int, claimers: int) -> None:
+        """Leases end, and what they held is claimed again; the answers to the first POSTs are late now."""
+        self.claim(free=free, claimers=1)
+        self.clock.wait(TIMEOUT + LEASE_MARGIN)
+        self.claim(free=free, claimers=claimers)
 
     @rule(which=some, answer=st.sampled_from(Answer))
     def record(self, which: list[int], answer: Answer) -> None:
@@ -350,6 +363,7 @@ def same(found: Row | None, wanted: Row | None) -> bool:
     return on_time and replace(found, due_at=wanted.due_at) == wanted
 
 
+@pytest.mark.timeout(300)  # thousands of transactions, on a machine that may be busy
 def test_no_delivery_is_sent_twice_at_once_nor_lost(
     sessions: Sessions, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import delete, func, select
 
 from tests.factory import HOOK, NOW, add_gateway
@@ -33,8 +33,8 @@ from worker.intake import put_under_watch
 from worker.poller import Poller
 from worker.request import Policy, Request
 
-BATCH_SIZE = 5
-CONCURRENCY = 3
+BATCH_SIZE = 3
+CONCURRENCY = 2
 POLLERS = 3
 WELL_AGAIN_AFTER = 60  # looks, an hour apart
 
@@ -77,7 +77,13 @@ class Polls(RuleBasedStateMachine):
             ring_deliver=lambda: None,
         )
 
-    @rule(count=st.integers(1, 8), action=st.sampled_from(Action))
+    @initialize()
+    def begin(self) -> None:
+        """Enough is due for several requests, or most histories would be about nothing."""
+        self.watch(count=4 * BATCH_SIZE, action=Action.MUSIC)
+        self.clock.wait(INTERVAL)
+
+    @rule(count=st.integers(1, 12), action=st.sampled_from(Action))
     def watch(self, count: int, action: Action) -> None:
         """Put tasks under watch."""
         self.settle([self.enqueue(count, action)])
@@ -94,6 +100,13 @@ class Polls(RuleBasedStateMachine):
         batches = [list(claimed.items) for claimed in took]
         self.settle([claimed_by(one) for one in batches if one])
         self.held += [batch for one in batches for batch in one]
+
+    @rule(free=st.integers(1, 4), claimers=st.integers(1, POLLERS))
+    def lapse(self, free: int, claimers: int) -> None:
+        """Leases end, and what they held is claimed again; the answers to the first requests are late now."""
+        self.claim(free=free, claimers=1)
+        self.clock.wait(TIMEOUT + LEASE_MARGIN)
+        self.claim(free=free, claimers=claimers)
 
     @rule(answer=answers)
     def record(self, answer: tuple[int, int, str]) -> None:
@@ -276,6 +289,7 @@ def seen(world: World) -> tuple[object, ...]:
     return world.pending, world.ended, leases, world.failing
 
 
+@pytest.mark.timeout(300)  # thousands of transactions, on a machine that may be busy
 def test_no_task_is_asked_about_twice_at_once_nor_lost(
     sessions: Sessions, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
