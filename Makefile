@@ -6,6 +6,7 @@
 #   make check    ruff, mypy, import-linter
 #   make audit    ask a public service for known weaknesses of the installed packages
 #   make format   let ruff rewrite what it can
+#   make docs     write the documents that are drawn from the code
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -15,7 +16,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fuzz check audit format
+.PHONY: help venv demo test fuzz check audit format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -69,3 +70,7 @@ audit: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(STAMP)
+	$(BIN)/python -m docs.callback
+	$(BIN)/python -m docs.architecture
