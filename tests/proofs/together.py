@@ -21,7 +21,7 @@ from worker.db.clock import read_now
 T = TypeVar("T")
 
 STEPS = 40  # of one history
-HISTORIES = 8  # an eighth of the profile's examples: one step here is several transactions
+HISTORIES = 16  # a sixteenth of the profile's examples: one step here is several transactions
 
 
 @dataclass(slots=True)

@@ -91,6 +91,8 @@ def after(world: World, step: Step, *, concurrency: int, now: datetime) -> World
 
 
 def _claimed(world: World, step: Claimed, *, concurrency: int, now: datetime) -> World:
+    if not step.leases:
+        return world  # it found nothing that it may ask
     live = {batch_id: lease for batch_id, lease in world.leases.items() if lease.until > now}
     most = 0 if world.cooling else 1 if world.failing else concurrency
     asked = [task for lease in step.leases.values() for task in lease.tasks]
