@@ -4,6 +4,7 @@
 #   make test     all tests with branch coverage, in one process per core (at most four)
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
+#   make audit    ask a public service for known weaknesses of the installed packages
 #   make format   let ruff rewrite what it can
 #   make docs     write the documents that are drawn from the code
 
@@ -15,7 +16,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fuzz check format docs
+.PHONY: help venv demo test fuzz check audit format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -62,6 +63,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+audit: $(STAMP)
+	@$(BIN)/python .ci/audit.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix

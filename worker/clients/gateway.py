@@ -15,6 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
@@ -23,7 +24,7 @@ import msgspec
 
 from worker.clients.connections import Connections
 from worker.clients.failures import explain
-from worker.clients.gateway_answer import BODY_LIMIT, Answer, read_answer
+from worker.clients.gateway_answer import BODY_LIMIT, Answer, read_answer, without_key
 from worker.clients.lookup import Lookup
 from worker.clients.passage import Passage
 from worker.clients.response import Response
@@ -98,27 +99,29 @@ class GatewayClient:
         )
         if isinstance(answer, Bad):
             return answer
-        return read_batch(
+        read = partial(
+            read_batch,
             status_code=answer.status_code,
             content_type=answer.content_type,
             retry_after=answer.retry_after,
-            body=answer.body,
             asked=task_ids,
         )
+        return without_key(read, body=answer.body, key=target.api_key)
 
     async def _fetch_single(self, target: GatewayTarget, *, action: Action, task_id: str) -> Reply:
         url = f"{target.base_url}/suno/fetch/{_path_segment(task_id)}"
         answer = await self._ask(target, method="GET", url=url, body=None)
         if isinstance(answer, Bad):
             return answer
-        return read_single(
+        read = partial(
+            read_single,
             status_code=answer.status_code,
             content_type=answer.content_type,
             retry_after=answer.retry_after,
-            body=answer.body,
             asked=task_id,
             action=action,
         )
+        return without_key(read, body=answer.body, key=target.api_key)
 
     async def _ask(self, target: GatewayTarget, *, method: str, url: str, body: bytes | None) -> Answer | Bad:
         authorization = target.auth_prefix + target.api_key

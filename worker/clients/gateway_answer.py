@@ -1,17 +1,20 @@
-"""A gateway's whole answer, made fit for reading: no redirect, unpacked, not too large, Retry-After read."""
+"""A gateway's whole answer, made fit for reading: no redirect, unpacked, bounded, our key not quoted."""
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
 from worker.clients.response import Response
 from worker.core.schedule import parse_retry_after
-from worker.core.wire import Bad, Trouble
+from worker.core.wire import Bad, Good, Reply, Trouble
 
+MASK: Final = b"***"
+SHORTEST_KEY: Final = 4  # characters; masking a shorter one would blot out ordinary words
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes, packed and unpacked; 100 finished tasks take 0.3 MB
 
 
@@ -45,6 +48,15 @@ def read_answer(response: Response) -> Answer | Bad:
         retry_after=_retry_after(response),
         body=body,
     )
+
+
+def without_key(read: Callable[..., Reply], *, body: bytes, key: str) -> Reply:
+    """Return what `body` says; a complaint is quoted without the key, which some gateways say back."""
+    reply = read(body=body)
+    if isinstance(reply, Good) or len(key) < SHORTEST_KEY:
+        return reply
+    masked = read(body=body.replace(key.encode(), MASK))
+    return replace(reply, message=masked.message) if isinstance(masked, Bad) else reply
 
 
 def _decompress(received: bytes) -> bytes | None:
