@@ -11,7 +11,17 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from tests.factory import NOW, ORIGIN, add_batch, add_delivery, add_gateway, add_origin, add_task
-from worker.db import claimable, deliveries, origins, poll_batches, suno_tasks
+from worker.db import (
+    claimable,
+    deliveries,
+    figures,
+    lateness,
+    origins,
+    poll_batches,
+    suno_tasks,
+    tail,
+)
+from worker.db.cursor import Cursor
 from worker.db.session import Sessions
 
 ROWS = 400
@@ -95,6 +105,10 @@ def lock_thin(session: Session) -> object:
         ("ix_deliveries_due", lambda s: origins.next_due(s, origins=[ORIGIN])),
         ("ix_deliveries_due", lambda s: take(s, first_only=False)),
         ("ix_deliveries_first", lambda s: take(s, first_only=True)),
+        ("ix_poll_batches_due", lambda s: lateness.oldest_due_poll(s, now=NOW)),
+        ("ix_deliveries_due", lambda s: lateness.oldest_due_delivery(s, now=NOW)),
+        ("ix_attempts_delivery_id", lambda s: tail.read_attempts(s, Cursor(high=0), now=NOW)),
+        ("ix_deliveries_discarded", lambda s: figures.count_deliveries(s, state=deliveries.State.DISCARDED)),
     ],
     ids=[
         "due batches",
@@ -108,6 +122,10 @@ def lock_thin(session: Session) -> object:
         "next due",
         "claim deliveries",
         "claim first attempts",
+        "oldest due poll",
+        "oldest due delivery",
+        "new attempts",
+        "discarded deliveries",
     ],
 )
 def test_a_hot_query_uses_its_index(
