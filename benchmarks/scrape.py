@@ -4,7 +4,7 @@
 
 Each finished task has 1.3 KB of data, three transitions, a delivery and an attempt; a tenth as many pending
 deliveries wait for 1,000 receivers. Between two scrapes 1,000 attempts come, as in 15 s of a busy hour. The
-first scrape also counts everything kept; the others do not, and it is they that come every 15 s.
+first scrape also counts everything kept, as one scrape a minute does; the others do not.
 """
 
 from __future__ import annotations

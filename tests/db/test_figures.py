@@ -10,9 +10,11 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import OperationalError
 
 from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_origin, add_task
+from worker.core.lifecycle import Status
 from worker.core.origins import Breaker
 from worker.core.wire import Trouble
 from worker.db.bounded import reading_within
+from worker.db.deliveries import State
 from worker.db.figures import Counts, GatewayFigures, read_counts, read_figures
 from worker.db.models import SunoTask
 from worker.db.session import Sessions
@@ -96,17 +98,21 @@ def test_nothing_due_is_no_lateness(sessions: Sessions) -> None:
 def test_counts(sessions: Sessions) -> None:
     """Every status and state is there, with zero where there is none."""
     with sessions.begin() as session:
+        empty = read_counts(session)
         add_gateway(session)
         add_task(session)
         for state in ("DELIVERED", "DELIVERED", "DISCARDED", "PENDING"):
             add_delivery(session, state=state)
-        counts, figures = read_counts(session), read_figures(session, now=NOW)
+        counts = read_counts(session)
 
+    nothing = dict.fromkeys(State, 0)
+    pending = {Status.SUBMITTED: 0, Status.IN_PROGRESS: 0}
+    assert empty == Counts(pending_tasks=pending, finished_tasks=0, deliveries=nothing)
     assert counts == Counts(
-        tasks={"SUBMITTED": 1, "IN_PROGRESS": 0, "SUCCESS": 4, "FAILURE": 0},  # type: ignore[dict-item]
-        delivered=2,
+        pending_tasks=pending | {Status.SUBMITTED: 1},
+        finished_tasks=4,
+        deliveries={State.PENDING: 1, State.DELIVERED: 2, State.DISCARDED: 1},
     )
-    assert figures.unfinished_deliveries == {"PENDING": 1, "DISCARDED": 1}
 
 
 def test_a_look_that_takes_too_long_is_given_up(sessions: Sessions, engine: Engine) -> None:

@@ -22,6 +22,7 @@ from worker.db import (
     tail,
 )
 from worker.db.cursor import Cursor
+from worker.db.deliveries import State
 from worker.db.session import Sessions
 
 ROWS = 400
@@ -108,7 +109,7 @@ def lock_thin(session: Session) -> object:
         ("ix_poll_batches_due", lambda s: lateness.oldest_due_poll(s, now=NOW)),
         ("ix_deliveries_due", lambda s: lateness.oldest_due_delivery(s, now=NOW)),
         ("ix_attempts_delivery_id", lambda s: tail.read_attempts(s, Cursor(high=0), now=NOW)),
-        ("ix_deliveries_discarded", lambda s: figures.count_deliveries(s, state=deliveries.State.DISCARDED)),
+        ("ix_deliveries_discarded", lambda s: figures.count_deliveries(s, state=State.DISCARDED)),
     ],
     ids=[
         "due batches",

@@ -1,7 +1,9 @@
 """Figures for machines that look every few seconds: what each costs does not grow with what is kept.
 
-`read_figures` looks at indexes and at small tables only. `read_counts` walks whole tables, since neither
-database keeps the number of its rows; whoever calls it keeps what it returned for a while.
+`read_figures` looks at indexes and at small tables only. `read_counts` walks an index from end to end, since
+neither database keeps the number of its rows; whoever calls it keeps what it returned for a while. How many
+SUCCESS and how many FAILURE are kept is not among them: no worker needs an index on that, and without one the
+whole table with all results would be read.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, func, literal, select
 from sqlalchemy.orm import Session
 
-from worker.core.lifecycle import Status
+from worker.core.lifecycle import PENDING, Status
 from worker.core.origins import Breaker
 from worker.core.wire import Trouble
 from worker.db.deliveries import State
@@ -42,15 +44,15 @@ class Figures:
     oldest_due_delivery: timedelta
     gateways: tuple[GatewayFigures, ...]
     receivers: Mapping[Breaker, int]
-    unfinished_deliveries: Mapping[State, int]  # PENDING and DISCARDED, which have an index each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What walks whole tables."""
+    """What walks an index."""
 
-    tasks: Mapping[Status, int]
-    delivered: int
+    pending_tasks: Mapping[Status, int]
+    finished_tasks: int
+    deliveries: Mapping[State, int]
 
 
 def read_figures(session: Session, *, now: datetime) -> Figures:
@@ -60,21 +62,32 @@ def read_figures(session: Session, *, now: datetime) -> Figures:
         oldest_due_delivery=oldest_due_delivery(session, now=now),
         gateways=_gateways(session, now=now),
         receivers=_receivers(session, now=now),
-        unfinished_deliveries={
-            state: count_deliveries(session, state=state) for state in (State.PENDING, State.DISCARDED)
-        },
     )
 
 
 def read_counts(session: Session) -> Counts:
-    """Count the Suno tasks by status, and what was delivered."""
-    rows = session.execute(select(SunoTask.status, func.count()).group_by(SunoTask.status))
-    tasks = dict.fromkeys(Status, 0) | {Status(status): number for status, number in rows}
-    return Counts(tasks=tasks, delivered=count_deliveries(session, state=State.DELIVERED))
+    """Count the Suno tasks and deliveries that are kept."""
+    by_status = select(SunoTask.status, func.count()).where(SunoTask.poll_batch_id.is_not(None))
+    pending = {
+        Status(status): count for status, count in session.execute(by_status.group_by(SunoTask.status))
+    }
+    finished = select(func.count()).where(SunoTask.finished_at.is_not(None))
+    deliveries = session.scalar(select(func.count()).select_from(Delivery)) or 0
+    owed = count_deliveries(session, state=State.PENDING)
+    discarded = count_deliveries(session, state=State.DISCARDED)
+    return Counts(
+        pending_tasks={status: pending.get(status, 0) for status in Status if status in PENDING},
+        finished_tasks=session.scalar(finished) or 0,
+        deliveries={
+            State.PENDING: owed,
+            State.DELIVERED: max(deliveries - owed - discarded, 0),
+            State.DISCARDED: discarded,
+        },
+    )
 
 
 def count_deliveries(session: Session, *, state: State) -> int:
-    """Count what is kept in one state; PENDING and DISCARDED by an index of theirs."""
+    """Count what is kept in one state; PENDING and DISCARDED have an index each."""
     # Written into the statement: a prepared one with a parameter could not be sure of a partial index.
     counted = select(func.count()).where(Delivery.state == literal(state.value, literal_execute=True))
     return session.scalar(counted) or 0

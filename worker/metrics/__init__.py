@@ -4,7 +4,7 @@ The truth is in SQL, so one exporter speaks for all workers, whichever of them l
 collect from them. Three kinds of figures, each as cheap as it can be:
 
 * *Gauges* are read at each scrape, by one look at an index or at a small table each.
-* *Counts of everything kept* walk whole tables, so a scrape repeats them until they are five minutes old.
+* *Counts of everything kept* walk an index, so scrapes repeat them until they are a minute old.
 * *Counters and histograms* are fed from rows that are only ever added (attempts, transitions, rejections):
   each scrape reads what is new by its primary key. Figures "of the last minutes" were the other way; they
   would need an index on a time that no worker needs, and Prometheus could neither rate nor aggregate them.

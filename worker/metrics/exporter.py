@@ -34,8 +34,8 @@ T = TypeVar("T")
 
 # Prometheus gives up a scrape after 10 s by default.
 FIGURES_LIMIT = timedelta(seconds=3)
-COUNTS_LIMIT = timedelta(seconds=5)
-COUNTS_KEPT_FOR_S = 300.0
+COUNTS_LIMIT = timedelta(seconds=3)
+COUNTS_KEPT_FOR_S = 55.0  # a scrape each minute finds them old
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,6 @@ class Exporter(Collector):
             gauges.plain("broker_up", "1 when the broker answered in time.", lists is not None),
             *([] if figures is None else gauges.of_figures(figures)),
             *([] if self._counts is None else gauges.of_counts(self._counts[0], at=self._counts[1])),
-            gauges.of_deliveries(figures, self._counts and self._counts[0]),
             *([] if lists is None else lists),
             *self._counters.collect(),
             gauges.gauge(

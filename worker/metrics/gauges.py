@@ -8,10 +8,8 @@ from datetime import datetime
 from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 
-from worker.core.lifecycle import Status
 from worker.core.origins import Breaker
 from worker.core.wire import Trouble
-from worker.db.deliveries import State
 from worker.db.figures import Counts, Figures, GatewayFigures
 from worker.version import __version__
 
@@ -56,27 +54,24 @@ def of_figures(figures: Figures) -> Iterator[Metric]:
     yield from _of_gateways(figures.gateways)
 
 
-def of_deliveries(figures: Figures | None, counts: Counts | None) -> Metric:
-    """Return how many deliveries are kept in each state, as far as it is known."""
-    known: dict[State, int] = {} if figures is None else dict(figures.unfinished_deliveries)
-    if counts is not None:
-        known[State.DELIVERED] = counts.delivered
-    samples = {state.value: known[state] for state in State if state in known}
-    return gauge(
-        "deliveries",
-        "Deliveries that are kept, by state; DELIVERED is counted every few minutes.",
-        samples,
-        label="state",
-    )
-
-
 def of_counts(counts: Counts, *, at: datetime) -> Iterator[Metric]:
-    """Return the gauges that walk whole tables."""
+    """Return the gauges that are counted once a minute."""
     yield gauge(
         "tasks",
-        "Suno tasks that are kept, by status; counted every few minutes.",
-        {one.value: counts.tasks[one] for one in Status},
+        "Suno tasks that have not ended, by status; counted once a minute.",
+        {status.value: number for status, number in counts.pending_tasks.items()},
         label="status",
+    )
+    yield plain(
+        "finished_tasks",
+        "Suno tasks that have ended and are kept; counted once a minute.",
+        counts.finished_tasks,
+    )
+    yield gauge(
+        "deliveries",
+        "Deliveries that are kept, by state; counted once a minute.",
+        {state.value: number for state, number in counts.deliveries.items()},
+        label="state",
     )
     yield plain("counted_timestamp_seconds", "When what is kept was last counted.", at.timestamp())
 
