@@ -17,10 +17,10 @@ import pytest
 
 from tests.factory import add_attempt, add_delivery, add_gateway
 from tests.system.debian import program
-from tests.system.places import free_port
 from tests.test_monitoring import ROOT, RULES, RULES_FILE, expressions
 from worker.db.session import make_engine, make_sessions
 from worker.embedded.children import spawn
+from worker.embedded.valkey import free_port
 
 PATIENCE_S = 60.0
 
