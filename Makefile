@@ -1,11 +1,12 @@
 # Needs make and Python 3.11 or newer with its venv module; everything else is installed into .venv.
 #
 #   make demo     run the main job once, on this machine, with nothing configured
-#   make test     all tests with branch coverage
+#   make test     all tests with branch coverage, in one process per core (at most four)
 #   make test-system   the tests that need a browser, Prometheus and systemd; installs them on Debian, as root
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
 #   make format   let ruff rewrite what it can
+#   make docs     write the documents that are drawn from the code
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -15,7 +16,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system fuzz check format
+.PHONY: help venv demo test test-system fuzz check format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,7 +50,7 @@ demo: $(STAMP)
 	@$(BIN)/suno-worker demo
 
 test: $(STAMP)
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 test-system: $(STAMP)
 	@tests/system/install.sh
@@ -70,3 +71,7 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(STAMP)
+	$(BIN)/python -m docs.callback
+	$(BIN)/python -m docs.architecture

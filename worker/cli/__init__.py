@@ -41,6 +41,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "exporter": ("worker.cli.exporter:exporter", "Serve metrics for Prometheus."),
         "check": ("worker.cli.checks:check", "Check settings, database, broker and gateways."),
         "migrate": ("worker.cli.operations:migrate", "Bring the database to this version's tables."),
+        "prune": ("worker.cli.pruning:prune", "Delete now what is past its retention."),
         "settings": (
             "worker.cli.configuration:settings",
             "Show every setting with its source, secrets masked.",
