@@ -56,6 +56,8 @@ class Doorbell(Task[..., Any]):
 @app.task(
     name="suno.enqueue",
     bind=True,
+    # What Flower shows of its arguments.
+    Request="worker.shown:ShownRequest",
     # Acknowledged when its row is committed: a worker that dies before leaves the message to the next one.
     acks_late=True,
     # Kept for 1 h where WORKER_RESULT_BACKEND is set, for senders that wait.
