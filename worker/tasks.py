@@ -27,6 +27,7 @@ from worker.prune import prune as prune_past_retention
 from worker.request import Policy, Refused, parse_request
 from worker.rings import Rings
 from worker.runtime import Runtime
+from worker.told import told
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -120,9 +121,12 @@ def _enqueue(
             asked = {**arguments, "positional": positional} if positional else arguments
             reject(session, source=f"suno.enqueue {sender or ''}", reason=str(outcome), arguments=asked)
     if isinstance(outcome, Refused):
+        asked_for = arguments.get("task_id")
+        task_id = asked_for if isinstance(asked_for, str) else None
+        logger.info(told("refused", f"refused: {outcome}", task_id=task_id))
         raise EnqueueRefused(str(outcome))
     if outcome.created:
-        logger.info("gateway=%s task_id=%s is under watch", outcome.gateway, ascii(outcome.task_id))
+        logger.info(told("under_watch", "is under watch", gateway=outcome.gateway, task_id=outcome.task_id))
     return asdict(outcome)
 
 

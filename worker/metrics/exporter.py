@@ -29,6 +29,7 @@ from worker.metrics import gauges
 from worker.metrics.broker import read_broker
 from worker.metrics.counters import Counters
 from worker.metrics.events import Events
+from worker.told import told
 
 T = TypeVar("T")
 
@@ -118,9 +119,9 @@ class Exporter(Collector):
 
     def _tell(self, part: Part, reason: str) -> None:
         if reason and reason != self._said.get(part):
-            logger.warning("part=%s cannot be read: %s", part, reason)
+            logger.warning(told("part_missing", f"cannot be read: {reason}", part=part))
         elif not reason and self._said.get(part):
-            logger.info("part=%s can be read again", part)
+            logger.info(told("part_back", "can be read again", part=part))
         self._said[part] = reason
 
     def _read_figures(self) -> Figures:
