@@ -105,7 +105,10 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installat
         )
         stack.callback(child.stop, grace=30)
         found = Installation(
-            flower=flower, gateway_url=gateway_url, receiver=receiver, hook=f"{receiver_url}/hook?token=of-the-receiver"
+            flower=flower,
+            gateway_url=gateway_url,
+            receiver=receiver,
+            hook=f"{receiver_url}/hook?token=of-the-receiver",
         )
         wait_until(lambda: httpx.get(f"{flower}/healthcheck").is_success, what="Flower answers")
         wait_until(lambda: found.call("GET", "/api/workers?refresh=1"), what="Flower sees the worker")
