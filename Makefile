@@ -2,6 +2,7 @@
 #
 #   make demo     run the main job once, on this machine, with nothing configured
 #   make test     all tests with branch coverage, in one process per core (at most four)
+#   make test-system   the tests that need a browser, Prometheus and systemd; installs them on Debian, as root
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
 #   make audit    ask a public service for known weaknesses of the installed packages
@@ -16,7 +17,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fuzz check audit format docs
+.PHONY: help venv demo test test-system fuzz check audit format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,6 +52,10 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadgroup
+
+test-system: $(STAMP)
+	@tests/system/install.sh
+	$(BIN)/pytest tests/system
 
 # What a run found interesting is kept for the next one. A broken promise ends it, with the input in .fuzz/crash-….
 fuzz: $(STAMP)

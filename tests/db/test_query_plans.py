@@ -11,7 +11,18 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from tests.factory import NOW, ORIGIN, add_batch, add_delivery, add_gateway, add_origin, add_task
-from worker.db import claimable, deliveries, origins, poll_batches, suno_tasks
+from worker.db import (
+    claimable,
+    deliveries,
+    figures,
+    lateness,
+    origins,
+    poll_batches,
+    suno_tasks,
+    tail,
+)
+from worker.db.cursor import Cursor
+from worker.db.deliveries import State
 from worker.db.session import Sessions
 
 ROWS = 400
@@ -103,6 +114,10 @@ def lock_thin(session: Session) -> object:
         ("deliveries", lambda s: deliveries.hold(s, ids=["a", "b"])),
         ("suno_tasks", lambda s: deliveries.read(s, claims=CLAIMS, now=NOW, until=NOW)),
         ("deliveries", lambda s: deliveries.write_if_state_seen(s, changes=CHANGES)),
+        ("ix_poll_batches_due", lambda s: lateness.oldest_due_poll(s, now=NOW)),
+        ("ix_deliveries_due", lambda s: lateness.oldest_due_delivery(s, now=NOW)),
+        ("ix_attempts_delivery_id", lambda s: tail.read_attempts(s, Cursor(high=0), now=NOW)),
+        ("ix_deliveries_discarded", lambda s: figures.count_deliveries(s, state=State.DISCARDED)),
     ],
     ids=[
         "due batches",
@@ -120,6 +135,10 @@ def lock_thin(session: Session) -> object:
         "hold deliveries",
         "read claimed deliveries",
         "record deliveries",
+        "oldest due poll",
+        "oldest due delivery",
+        "new attempts",
+        "discarded deliveries",
     ],
 )
 def test_a_hot_query_uses_its_index(
