@@ -3,6 +3,7 @@
 #   make demo     run the main job once, on this machine, with nothing configured
 #   make test     all tests with branch coverage
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
+#   make bench    measure, beside the peers, in about 25 minutes (QUICK=1: see in 5 that all of it runs)
 #   make check    ruff, mypy, import-linter
 #   make format   let ruff rewrite what it can
 
@@ -14,7 +15,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fuzz check format
+.PHONY: help venv demo test fuzz bench check format
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,6 +56,12 @@ fuzz: $(STAMP)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	@mkdir -p .fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_answers .fuzz/corpus -artifact_prefix=.fuzz/ -max_total_time=$(SECONDS) -max_len=8192 -timeout=10
+
+# Writes benchmarks/results/latest.*, README's table and docs/capacity.md; with QUICK=1 only results/quick.*.
+bench: $(STAMP)
+	@$(BIN)/python -c 'import django_outbound_webhooks, django_webhook' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -1,8 +1,8 @@
-"""One measured drain in a process of its own: `python -m benchmarks.deliver ours|bare|posts …` prints JSON.
+"""One measured drain in a process of its own: `python -m benchmarks.deliver ours|bare|… …` prints JSON.
 
 `ours` empties the outbox of a database with the whole dispatcher: claims, limits, breaker, guard,
 signature, POST, verdict, attempt row. `bare` sends as many POSTs of the same size with nothing but httpx
-over the aiohttp transport: the yardstick.
+over the aiohttp transport: the yardstick. `aiohttp` does it without httpx, `posts` with our own client alone.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def ending_after(seconds: float | None) -> threading.Event:
     return stop
 
 
-def ours(*, database: str, seconds: float | None) -> dict[str, float]:
-    """Empty the outbox, or work for so long."""
+def ours(*, database: str, seconds: float | None, warm: bool) -> dict[str, float]:
+    """Empty the outbox, or work for so long; `warm` first works off what is due, then makes the rest due."""
     portal = Portal.start()
     clients = Clients.open(portal=portal, allow=Allow.parse(["127.0.0.0/8"]), webhook_timeout=TIMEOUT)
     engine = make_engine(database)
@@ -70,10 +70,11 @@ def ours(*, database: str, seconds: float | None) -> dict[str, float]:
         client=clients.endpoint,
         submit=portal.submit,
     )
-    dispatcher.run(stop=ending_after(seconds), ring_successor=lambda: None)  # warms up on what is due now
-    with engine.begin() as connection:
-        connection.execute(text("UPDATE deliveries SET next_attempt_at = now() WHERE state = 'PENDING'"))
-        connection.execute(text("UPDATE origins SET next_claim_at = now()"))
+    if warm:
+        dispatcher.run(stop=ending_after(seconds), ring_successor=lambda: None)
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE deliveries SET next_attempt_at = now() WHERE state = 'PENDING'"))
+            connection.execute(text("UPDATE origins SET next_claim_at = now()"))
     stop = ending_after(seconds)
     since = time.time()
     counts: dict[str, object] = {}
@@ -100,6 +101,23 @@ async def bare(*, port: int, count: int, concurrency: int) -> None:
         await asyncio.gather(*(send() for _ in range(concurrency)))
 
 
+async def bare_aiohttp(*, port: int, count: int, concurrency: int) -> None:
+    """Send `count` POSTs with aiohttp alone, which httpx stands on here."""
+    headers = {"content-type": "application/json", "webhook-id": "x" * 36, "webhook-signature": "x" * 47}
+    left = iter(range(count))
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=concurrency)) as session:
+
+        async def send() -> None:
+            for _ in left:
+                async with session.post(
+                    f"http://127.0.0.1:{port}/", data=b"x" * BODY, headers=headers
+                ) as response:
+                    await response.read()
+                    assert response.status == httpx.codes.OK
+
+        await asyncio.gather(*(send() for _ in range(concurrency)))
+
+
 def posts(*, port: int, count: int, concurrency: int) -> dict[str, float]:
     """Send `count` POSTs through our endpoint client alone, `concurrency` at a time."""
     portal = Portal.start()
@@ -123,17 +141,19 @@ def posts(*, port: int, count: int, concurrency: int) -> dict[str, float]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=["ours", "bare", "posts"])
+    parser.add_argument("what", choices=["ours", "drain", "bare", "aiohttp", "posts"])
     parser.add_argument("--database", default="")
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--count", type=int, default=0)
     parser.add_argument("--concurrency", type=int, default=64)
     chosen = parser.parse_args()
-    if chosen.what == "ours":
-        print(json.dumps(ours(database=chosen.database, seconds=chosen.seconds)))
+    if chosen.what in {"ours", "drain"}:
+        warm = chosen.what == "ours"
+        print(json.dumps(ours(database=chosen.database, seconds=chosen.seconds, warm=warm)))
     elif chosen.what == "posts":
         print(json.dumps(posts(port=chosen.port, count=chosen.count, concurrency=chosen.concurrency)))
     else:
-        sending = bare(port=chosen.port, count=chosen.count, concurrency=chosen.concurrency)
+        loop = bare if chosen.what == "bare" else bare_aiohttp
+        sending = loop(port=chosen.port, count=chosen.count, concurrency=chosen.concurrency)
         print(json.dumps(measured(lambda: asyncio.run(sending))))

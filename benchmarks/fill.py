@@ -55,8 +55,11 @@ PLAIN = {
 PLAIN_DUE = "CREATE INDEX ix_plain_due ON plain_tasks (next_poll_at) WHERE next_poll_at IS NOT NULL"
 
 
-def fill(engine: Engine, *, pending: int) -> None:
-    """Put `pending` pending and as many finished tasks into an empty, migrated database; all are due."""
+def fill(engine: Engine, *, pending: int, plain: bool = True) -> None:
+    """Put `pending` pending and as many finished tasks into an empty, migrated database; all are due.
+
+    `plain` also fills the table of the plain design.
+    """
     name = engine.dialect.name
     parts = {"series": SERIES[name], "now": NOW[name], "columns": "", "values": ""}
     if "size" in PollBatch.__table__.columns:
@@ -65,7 +68,7 @@ def fill(engine: Engine, *, pending: int) -> None:
         connection.execute(text("INSERT INTO gateways (name, batch_size, failures) VALUES ('hub', 100, 0)"))
         connection.execute(text(ADD_BATCHES.format(**parts)), {"count": pending // BATCH})
         connection.execute(text(ADD_TASKS.format(**parts)), {"count": 2 * pending})
-        for statement in (*PLAIN[name], PLAIN_DUE):
+        for statement in (*PLAIN[name], PLAIN_DUE) if plain else ():
             connection.execute(text(statement))
         _check(connection, pending=pending)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT", sqlite_begin="DEFERRED") as tidy:
