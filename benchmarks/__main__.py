@@ -1,4 +1,4 @@
-"""Run the benchmark: `python -m benchmarks [--quick] [--only NAME]…`, which is what `make bench` does.
+"""Run the benchmark: `python -m benchmarks [--quick] [--rounds N] [--only NAME]…`, which is what `make bench` does.
 
 Each scenario is a process of its own with a limit of its own. One that fails is named in the report and at
 the end; the figures of the others are kept, and so are its own of an earlier run. `--only` repeats some and
@@ -23,15 +23,17 @@ from benchmarks.publish import publish
 from benchmarks.report import markdown
 from benchmarks.results import FOLDER, Results, load, merged, save
 from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import ROOT
 
 QUICK_LIMIT_S = 180.0
 WORDS = 300  # of a failure's last words
 
 
-def run(scenario: Scenario, *, quick: bool) -> tuple[dict[str, float] | None, str | None]:
+def run(scenario: Scenario, *, quick: bool, rounds: int) -> tuple[dict[str, float] | None, str | None]:
     """Return a scenario's figures, or why it has none; nothing of it is left running."""
-    command = [sys.executable, "-m", "benchmarks.scenarios", scenario.name, *(["--quick"] if quick else [])]
+    command = [sys.executable, "-m", "benchmarks.scenarios", scenario.name, f"--rounds={rounds}"]
+    command += ["--quick"] if quick else []
     limit = QUICK_LIMIT_S if quick else scenario.limit_s
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", cwd=ROOT
@@ -69,18 +71,21 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", choices=SCENARIOS, help="repeat this one; may be given often"
     )
+    parser.add_argument("--rounds", type=int, help=f"of each comparison; {FULL.rounds} in full")
     chosen = parser.parse_args()
     name = "quick" if chosen.quick else "latest"
+    rounds = chosen.rounds or (QUICK if chosen.quick else FULL).rounds
     failed = []
     for scenario in SCENARIOS.values():
         if chosen.only and scenario.name not in chosen.only:
             continue
         begun = time.monotonic()
         print(f"{scenario.name}: {scenario.title} …", end=" ", flush=True)
-        figures, failure = run(scenario, quick=chosen.quick)
+        figures, failure = run(scenario, quick=chosen.quick, rounds=rounds)
         print(failure or "done", f"({time.monotonic() - begun:.0f} s)", flush=True)
         failed += [scenario.name] if failure else []
         results = merged(load(name), scenario=scenario.name, figures=figures, failure=failure)
+        results |= {} if failure else {f"rounds_of_{scenario.name}": str(rounds)}
         now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         write(results | {"machine": machine_line(), "measured_at": now}, name=name)
     print(f"\n{markdown(load(name))}\nwritten to {FOLDER}/{name}.json, .md and .svg")

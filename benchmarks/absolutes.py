@@ -27,6 +27,7 @@ PEERS = {
 }
 SENDERS = {
     "ours": "a delivery, all in",
+    "client": "a POST by our client alone",
     "bare": "a bare POST, httpx over aiohttp",
     "aiohttp": "a bare POST, aiohttp",
 }
@@ -75,6 +76,7 @@ ABSOLUTES = (
     figure(
         "delivery_cpu_over_bare_aiohttp_post", "delivery", "a delivery over a bare POST by aiohttp: CPU", "×"
     ),
+    figure("post_cpu_over_bare_post", "delivery", "a POST by our client over one by httpx: CPU", "×"),
     figure(
         "delivery_rate_over_bare_loop",
         "delivery",

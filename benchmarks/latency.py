@@ -11,8 +11,8 @@ import threading
 import time
 
 from benchmarks.accounting import percentile
-from benchmarks.end_to_end import enqueue
 from benchmarks.gateway import completion_of, task_id
+from benchmarks.sides import enqueue
 from benchmarks.sizes import Sizes
 from benchmarks.stage import peer, stage
 from benchmarks.wire import ask

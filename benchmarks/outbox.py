@@ -16,26 +16,27 @@ from benchmarks.deliveries import WARM_UP, fill, healthy_rate
 from benchmarks.sizes import Sizes
 from benchmarks.stage import ROOT, Stage, measure, peer, stage
 
+CLIENTS = {"client": "ours", "bare": "httpx", "aiohttp": "aiohttp"}
 WORKERS = (1, 2, 4)
 HANGING = (0, 5, 20)  # per cent of the receivers
 
 
 def cost(sizes: Sizes) -> dict[str, float]:
     """Return the CPU of a delivery beside that of a bare POST, at the same concurrency."""
-    found: dict[str, list[dict[str, float]]] = {"ours": [], "bare": [], "aiohttp": []}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", *CLIENTS)}
     with stage() as set_up, set_up.database() as database, peer("receiver") as ports:
         for _ in range(sizes.rounds):
             fill(database, ports=ports, count=sizes.posts + WARM_UP, known=True)
             found["ours"].append(measure("deliver", "ours", f"--database={database}"))
             assert found["ours"][-1]["delivered"] == sizes.posts, found["ours"]
-            for name in ("bare", "aiohttp"):
-                sent = measure("deliver", name, f"--port={ports[0]}", f"--count={sizes.posts}")
-                found[name].append(sent)
+            for name, client in CLIENTS.items():
+                found[name].append(measure("bare", client, f"--port={ports[0]}", f"--count={sizes.posts}"))
     cpu = {name: [one["cpu_s"] / sizes.posts * 1e6 for one in rounds] for name, rounds in found.items()}
     rate = {name: [sizes.posts / one["wall_s"] for one in rounds] for name, rounds in found.items()}
     return {
         "delivery_cpu_over_bare_post": median_ratio(cpu["ours"], cpu["bare"]),
         "delivery_cpu_over_bare_aiohttp_post": median_ratio(cpu["ours"], cpu["aiohttp"]),
+        "post_cpu_over_bare_post": median_ratio(cpu["client"], cpu["bare"]),
         "delivery_rate_over_bare_loop": median_ratio(rate["ours"], rate["bare"]),
         **{f"delivery_{name}_cpu_us": statistics.median(one) for name, one in cpu.items()},
         **{f"delivery_{name}_per_s": statistics.median(one) for name, one in rate.items()},

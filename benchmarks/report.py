@@ -19,6 +19,13 @@ def number(results: Results, key: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
+def rounds(results: Results) -> str:
+    """Return how often each comparison was made: the fewest, where scenarios were repeated differently."""
+    counts = [int(str(one)) for key, one in results.items() if key.startswith("rounds_of_")]
+    fewest = min(counts, default=0)
+    return f"{fewest} round{'' if fewest == 1 else 's'}"
+
+
 def shown(results: Results, figure: Figure) -> str:
     """Return a figure as a cell; a goal that is missed says so."""
     value = number(results, figure.key)
@@ -62,7 +69,8 @@ def markdown(results: Results) -> str:
     return (
         "# Benchmark\n\n"
         f"{results.get('machine', UNKNOWN)}; {results.get('measured_at', UNKNOWN)}.\n\n"
-        "Medians; what is compared took turns in each round, and a ratio is the median of the rounds' own. "
+        f"Medians of {rounds(results)}; what is compared took turns in each, and a ratio is the median of the "
+        "rounds' own. "
         "Ratios decide; absolute figures are this machine's.\n\n"
         f"{ratios(results)}\n{scenario_tables(results)}"
     )
@@ -81,7 +89,7 @@ def readme_block(results: Results) -> str:
         for one in RATIOS
     ]
     return (
-        f"Medians on {results.get('machine', UNKNOWN)}, all parts on the same cores; "
+        f"Medians of {rounds(results)} on {results.get('machine', UNKNOWN)}, all parts on the same cores; "
         "the full tables are in [benchmarks/results/latest.md](benchmarks/results/latest.md).\n\n"
         + table(["", "median", "goal", "command", "what limits it"], rows)
     )

@@ -1,6 +1,6 @@
 """The scenarios by name, and one of them in a process of its own.
 
-`python -m benchmarks.scenarios NAME [--quick]` prints its figures as JSON. Whatever it started ends with it.
+`python -m benchmarks.scenarios NAME [--quick] [--rounds N]` prints its figures as JSON. Whatever it started ends with it.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmarks.sizes import FULL, QUICK
 
@@ -74,10 +74,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=SCENARIOS)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int)
     chosen = parser.parse_args()
+    sizes = QUICK if chosen.quick else FULL
     module, function = SCENARIOS[chosen.name].function.split(":")
     run = getattr(importlib.import_module(module), function)
-    print(json.dumps(run(QUICK if chosen.quick else FULL)))
+    print(json.dumps(run(replace(sizes, rounds=chosen.rounds or sizes.rounds))))
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, event, text
 
-from benchmarks.deliver import measured
+from benchmarks.bare import measured
 from worker.batches import ClaimedBatch, PolledGateway
 from worker.clients.gateway import GatewayTarget
 from worker.clients.portal import Portal

@@ -23,7 +23,7 @@ import msgspec
 from httpx_aiohttp import AiohttpTransport
 from sqlalchemy import Engine
 
-from benchmarks.deliver import measured
+from benchmarks.bare import measured
 from benchmarks.sweep import BATCH, CONCURRENCY, LIMITS, TARGET, Spent, on_postgresql
 from worker.batches import PolledGateway
 from worker.clients.gateway import GatewayClient, GatewayTarget

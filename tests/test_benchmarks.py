@@ -116,7 +116,7 @@ def test_readme_and_capacity_say_what_was_measured() -> None:
 @pytest.mark.parametrize("name", ["delivery", "enqueue"])
 def test_a_scenario_gives_its_figures(name: str) -> None:
     """A scenario runs by itself and gives exactly the figures that are named for it."""
-    figures, failure = run(SCENARIOS[name], quick=True)
+    figures, failure = run(SCENARIOS[name], quick=True, rounds=1)
 
     assert failure is None
     assert figures is not None
@@ -128,7 +128,7 @@ def test_a_scenario_that_takes_too_long_is_ended() -> None:
     """It is ended with all that it started, and the reason is said."""
     before = set(children(os.getpid()))
 
-    outcome = run(replace(SCENARIOS["idle"], limit_s=3), quick=False)
+    outcome = run(replace(SCENARIOS["idle"], limit_s=3), quick=False, rounds=1)
 
     assert outcome == (None, "it took longer than 3 s")
     assert set(children(os.getpid())) == before
@@ -136,7 +136,7 @@ def test_a_scenario_that_takes_too_long_is_ended() -> None:
 
 def test_a_scenario_that_fails_says_why() -> None:
     """Its last line is the reason."""
-    figures, failure = run(replace(SCENARIOS["idle"], name="unknown"), quick=True)
+    figures, failure = run(replace(SCENARIOS["idle"], name="unknown"), quick=True, rounds=1)
 
     assert figures is None
     assert "invalid choice: 'unknown'" in str(failure)
