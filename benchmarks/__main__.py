@@ -1,4 +1,4 @@
-"""Run the benchmark: `python -m benchmarks [--quick] [--rounds N] [--only NAME]…`, which is what `make bench` does.
+"""Run the benchmark: `python -m benchmarks [--quick] [--rounds N] [--only NAME]…`, as `make bench` does.
 
 Each scenario is a process of its own with a limit of its own. One that fails is named in the report and at
 the end; the figures of the others are kept, and so are its own of an earlier run. `--only` repeats some and
@@ -27,6 +27,7 @@ from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import ROOT
 
 QUICK_LIMIT_S = 180.0
+GRACE_S = 60.0
 WORDS = 300  # of a failure's last words
 
 
@@ -41,17 +42,23 @@ def run(scenario: Scenario, *, quick: bool, rounds: int) -> tuple[dict[str, floa
         try:
             said, complained = child.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            child.send_signal(signal.SIGINT)  # an exception there, so that what it started is ended in order
-            try:
-                child.communicate(timeout=60)
-            except subprocess.TimeoutExpired:
-                child.kill()
             return None, f"it took longer than {limit:.0f} s"
+        finally:
+            end(child)
     if child.returncode != 0:
         last = complained.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
         sys.stderr.write(complained)
         return None, last[0][:WORDS]
     return dict(json.loads(said.splitlines()[-1])), None
+
+
+def end(child: subprocess.Popen[str]) -> None:
+    """End a scenario that still runs, in order: SIGTERM is an exception there, which ends all it began."""
+    child.terminate()
+    try:
+        child.wait(timeout=GRACE_S)
+    except subprocess.TimeoutExpired:
+        child.kill()
 
 
 def write(results: Results, *, name: str) -> None:
@@ -73,6 +80,7 @@ def main() -> int:
     )
     parser.add_argument("--rounds", type=int, help=f"of each comparison; {FULL.rounds} in full")
     chosen = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     name = "quick" if chosen.quick else "latest"
     rounds = chosen.rounds or (QUICK if chosen.quick else FULL).rounds
     failed = []

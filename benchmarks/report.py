@@ -69,9 +69,8 @@ def markdown(results: Results) -> str:
     return (
         "# Benchmark\n\n"
         f"{results.get('machine', UNKNOWN)}; {results.get('measured_at', UNKNOWN)}.\n\n"
-        f"Medians of {rounds(results)}; what is compared took turns in each, and a ratio is the median of the "
-        "rounds' own. "
-        "Ratios decide; absolute figures are this machine's.\n\n"
+        f"Medians of {rounds(results)}; what is compared took turns in each, and a ratio is the median of "
+        "the rounds' own. Ratios decide; absolute figures are this machine's.\n\n"
         f"{ratios(results)}\n{scenario_tables(results)}"
     )
 

@@ -1,6 +1,7 @@
 """The scenarios by name, and one of them in a process of its own.
 
-`python -m benchmarks.scenarios NAME [--quick] [--rounds N]` prints its figures as JSON. Whatever it started ends with it.
+`python -m benchmarks.scenarios NAME [--quick] [--rounds N]` prints its figures as JSON. Whatever it
+started ends with it; SIGTERM ends both in order, also where SIGINT is ignored, as in a script's background.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import signal
+import sys
 from dataclasses import dataclass, replace
 
 from benchmarks.sizes import FULL, QUICK
@@ -71,6 +74,7 @@ SCENARIOS = {
 
 def main() -> None:
     """Run one scenario."""
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=SCENARIOS)
     parser.add_argument("--quick", action="store_true")
