@@ -17,7 +17,7 @@ PARTS = {
     "requests": ("gateway requests for a task", ""),
     "p50_s": ("completion to webhook, p50", "s"),
     "p99_s": ("completion to webhook, p99", "s"),
-    "peak_mib": ("peak memory of the worker", "MiB"),
+    "peak_mib": ("peak memory of the worker's processes, summed", "MiB"),
 }
 PEERS = {
     "ours": "ours",

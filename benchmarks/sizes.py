@@ -11,12 +11,12 @@ class Sizes:
 
     rounds: int = 5
     interval_s: float = 5  # between two polls, for both sides
-    lead_s: float = 14  # from the first enqueue to the first completion: two or three polls in vain
+    lead_s: float = 12  # from the first enqueue to the first completion: two or three polls in vain
     tasks: int = 20_000
-    afternoon_tasks: int = 1_000
+    afternoon_tasks: int = 800
     posts: int = 4_000
     outbound_posts: int = 300
-    webhook_posts: int = 1_000
+    webhook_posts: int = 600
     pending: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     polls: int = 100_000
     gets: int = 2_000
@@ -25,8 +25,8 @@ class Sizes:
     latency_tasks: int = 300
     latency_window_s: float = 60
     slow_hosts: int = 100
-    slow_s: float = 5
-    scale_posts: int = 12_000
+    slow_s: float = 4
+    scale_posts: int = 8_000
     idle_s: float = 60
     lines: int = 20_000
 
