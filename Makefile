@@ -77,3 +77,4 @@ format: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m docs.callback
 	$(BIN)/python -m docs.architecture
+	$(BIN)/python -m benchmarks.publish

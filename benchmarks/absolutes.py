@@ -92,6 +92,7 @@ ABSOLUTES = (
             ("database_us_per_task", "database CPU", "µs"),
             ("wal_bytes_per_task", "WAL", "bytes"),
         )
+        if (part, size) != ("us_per_task", "1e6")
     ),
     figure("batch_table_growth_20_sweeps", "sweep", "growth of the table of batches alone in 20 sweeps", "×"),
     figure("sweep_us_per_task_get", "sweep", "one GET by the bare client, decoded", "µs"),
@@ -117,9 +118,6 @@ ABSOLUTES = (
         "scale_ratio_4_over_1_workers", "scale", "deliveries a second with 4 worker processes, over 1", "×"
     ),
     *(figure(f"idle_memory{part}_mib", "idle", f"memory of {name}", "MiB") for part, name in IDLE.items()),
-    figure(
-        "busy_worker_memory_mib", "busy", "memory of a worker, 1,000,000 pending and its slots full", "MiB"
-    ),
     figure("enqueue_file_cpu_us", "enqueue", "CPU of the command for a line, its start included", "µs"),
     figure("busy_worker_in_flight", "busy", "deliveries in flight meanwhile"),
 )

@@ -1,4 +1,4 @@
-"""The ratios that decide: what each means, what is aimed at, and what limits it.
+"""The figures that decide, most of them ratios: what each means, what is aimed at, and what limits it.
 
 A key is public: `benchmarks/results/latest.json` has one number under each.
 """
@@ -105,6 +105,14 @@ RATIOS = (
         limited_by="reading the ids from the database and the answer from JSON",
     ),
     Figure(
+        key="sweep_us_per_task_1e6",
+        scenario="sweep",
+        what="CPU of an unchanged poll at 1,000,000 pending, worker and database together",
+        unit="µs",
+        most=20,
+        limited_by="the statements of claim and record, about ten for each hundred tasks",
+    ),
+    Figure(
         key="task_row_writes_per_unchanged_poll",
         scenario="sweep",
         what="rows of tasks written by an unchanged poll",
@@ -158,6 +166,14 @@ RATIOS = (
         unit="%",
         most=0.04,
         limited_by="two ticks of Beat a second, each through the broker to a claim",
+    ),
+    Figure(
+        key="busy_worker_memory_mib",
+        scenario="busy",
+        what="memory of a worker with 1,000,000 pending and its slots full of receivers that hang",
+        unit="MiB",
+        most=114,
+        limited_by="the modules that it imports; a request in flight adds 36 KiB",
     ),
     Figure(
         key="scale_ratio_2_over_1_workers",
