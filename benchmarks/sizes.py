@@ -20,7 +20,7 @@ class Sizes:
     pending: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     polls: int = 100_000
     gets: int = 2_000
-    growth_pending: int = 100_000
+    growth_pending: int = 20_000
     latency_interval_s: float = 10
     latency_tasks: int = 300
     latency_window_s: float = 60
