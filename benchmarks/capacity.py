@@ -117,7 +117,7 @@ def document(results: Results) -> str:
         life=LIFE.total_seconds() / 60,
         interval=INTERVAL.total_seconds(),
         polls=polls_per_task_s() * LIFE.total_seconds(),
-        busy=f"{BUSY:.0%}",
+        busy=f"{BUSY * 100:.0f} %",
         latency=LATENCY_S,
         polling=table(polling, pending_rows(flat)),
         finishing=table(finishing, completion_rows(flat)),
