@@ -10,8 +10,8 @@ Measured on {machine}.
 
 ## Assumptions
 
-- A Suno task lives {life:g} minutes and is polled with the default cadence, every {interval:g} s for 2 minutes
-  and then half as often: {polls:.0f} polls. Those that live longer are polled more rarely.
+- A Suno task lives {life:g} minutes and is polled with the default cadence, every {interval:g} s for 2
+  minutes and then half as often: {polls:.0f} polls. Those that live longer are polled more rarely.
 - Batches are full: a request asks about 100 ids. A gateway answers it in {latency:g} s.
 - CPU grows linearly with polls and with completions, as it did when measured up to 1,000,000 pending and
   20,000 completions at once. No process and no database core is used more than {busy} in the long run.
