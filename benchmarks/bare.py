@@ -24,7 +24,7 @@ from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.webhook import Answered
 
-TIMEOUT = timedelta(seconds=3)  # what a receiver that hangs costs its slot
+TIMEOUT = timedelta(seconds=15)
 BODY = 2_500  # bytes
 
 
