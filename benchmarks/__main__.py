@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from benchmarks.stage import ROOT
 
 QUICK_LIMIT_S = 180.0
 GRACE_S = 60.0
+REASON = re.compile(r"^[\w.]+: .+", re.MULTILINE)  # the line of a traceback that names the exception
 WORDS = 300  # of a failure's last words
 
 
@@ -46,9 +48,9 @@ def run(scenario: Scenario, *, quick: bool, rounds: int) -> tuple[dict[str, floa
         finally:
             end(child)
     if child.returncode != 0:
-        last = complained.strip().splitlines()[-1:] or [f"it ended with status {child.returncode}"]
         sys.stderr.write(complained)
-        return None, last[0][:WORDS]
+        reasons = REASON.findall(complained) or [f"it ended with status {child.returncode}"]
+        return None, reasons[-1][:WORDS]
     return dict(json.loads(said.splitlines()[-1])), None
 
 

@@ -58,6 +58,7 @@ def fill(
         if known:
             session.execute(text("UPDATE origins SET concurrency = 64, delivered_at = :now"), {"now": now})
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM ANALYZE"))
     engine.dispose()
 

@@ -56,7 +56,7 @@ SCENARIOS = {
             name="sweep",
             title="A poll that finds nothing new",
             function="benchmarks.sweep_costs:run",
-            limit_s=600,
+            limit_s=900,
         ),
         Scenario(name="latency", title="Latency", function="benchmarks.latency:run", limit_s=300),
         Scenario(name="slow", title="Slow receivers", function="benchmarks.outbox:slow", limit_s=420),
