@@ -4,6 +4,7 @@
 #   make test     all tests with branch coverage, in one process per core (at most four)
 #   make test-system   the tests that need a browser, Prometheus and systemd; installs them on Debian, as root
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
+#   make bench    measure, beside the peers, in about 25 minutes (QUICK=1: see in 5 that all of it runs)
 #   make check    ruff, mypy, import-linter
 #   make audit    ask a public service for known weaknesses of the installed packages
 #   make format   let ruff rewrite what it can
@@ -17,7 +18,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system fuzz check audit format docs
+.PHONY: help venv demo test test-system fuzz bench check audit format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -63,6 +64,12 @@ fuzz: $(STAMP)
 	@mkdir -p .fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_answers .fuzz/corpus -artifact_prefix=.fuzz/ -max_total_time=$(SECONDS) -max_len=8192 -timeout=10
 
+# Writes benchmarks/results/latest.*, README's table and docs/capacity.md; with QUICK=1 only results/quick.*.
+bench: $(STAMP)
+	@$(BIN)/python -c 'import django_outbound_webhooks, django_webhook' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
 check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -79,3 +86,4 @@ format: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m docs.callback
 	$(BIN)/python -m docs.architecture
+	$(BIN)/python -m benchmarks.publish

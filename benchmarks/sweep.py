@@ -18,14 +18,14 @@ import sqlite3
 import statistics
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine, event, text
 
-from benchmarks.deliver import measured
+from benchmarks.bare import measured
 from worker.batches import ClaimedBatch, PolledGateway
 from worker.clients.gateway import GatewayTarget
 from worker.clients.portal import Portal
@@ -36,6 +36,14 @@ from worker.poller import Poller
 from worker.stream import Claimed
 
 Spent = Callable[[], float]  # seconds of CPU so far: of the claiming thread, and of its backend
+
+
+class Measure(Protocol):
+    """Ask about at least so many tasks, and tell what it cost."""
+
+    def __call__(self, engine: Engine, *, polls: int, spent: Spent = ...) -> dict[str, float]:
+        """Ask."""
+
 
 BATCH = 100
 CONCURRENCY = 4
@@ -188,9 +196,8 @@ def _undisturbed_ms(seconds: Sequence[float]) -> float:
     return statistics.quantiles(seconds, n=10)[0] * 1000 if len(seconds) > 1 else 0.0
 
 
-def on_postgresql(engine: Engine, *, what: str, polls: int) -> dict[str, float]:
+def on_postgresql(engine: Engine, *, measure: Measure, polls: int) -> dict[str, float]:
     """Measure, with the WAL and the CPU of the one backend that served it; autovacuum is not in it."""
-    measure = batches if what == "batches" else rows
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as observer:
         measure(engine, polls=2 * GROUP)  # warms up: compiled statements, the connection
         backend, wal = _written_by_worker(engine, observer)
@@ -211,16 +218,18 @@ def _written_by_worker(engine: Engine, observer: Connection) -> tuple[int, int]:
     return backend, int(observer.scalar(wal, {"backend": backend}) or 0)
 
 
-def on_sqlite(engine: Engine, *, what: str, polls: int) -> dict[str, float]:
+def on_sqlite(engine: Engine, *, measure: Measure, polls: int) -> dict[str, float]:
     """Measure, with the rows that the database says it changed."""
     opened: list[sqlite3.Connection] = []
     engine.dispose()  # so that every connection is opened under our eyes
     event.listen(engine, "connect", lambda connection, _record: opened.append(connection))
-    measure = batches if what == "batches" else rows
     measure(engine, polls=2 * GROUP)
     before = sum(connection.total_changes for connection in opened)
     result = measure(engine, polls=polls)
     return result | {"changes": float(sum(connection.total_changes for connection in opened) - before)}
+
+
+DESIGNS: Mapping[str, Measure] = {"batches": batches, "rows": rows}
 
 
 def _cpu_of(backend: int) -> float:
@@ -236,5 +245,5 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     used = make_engine(chosen.database)
     on = on_sqlite if used.dialect.name == "sqlite" else on_postgresql
-    print(json.dumps(on(used, what=chosen.what, polls=chosen.polls)))
+    print(json.dumps(on(used, measure=DESIGNS[chosen.what], polls=chosen.polls)))
     used.dispose()
