@@ -24,6 +24,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from worker.db.migrate import upgrade
+from worker.db.session import make_engine
 from worker.embedded.children import Child, spawn
 
 UNPRIVILEGED = "nobody"
@@ -141,3 +143,10 @@ def wait_until_it_answers(*, folder: Path, child: Child) -> None:
             status = child.wait(timeout=0.02)
             pytest.fail(f"PostgreSQL ended at its start with status {status}")
     pytest.fail(f"PostgreSQL did not answer within {START_DEADLINE_S} s")
+
+
+def migrate(url: str) -> None:
+    """Bring a database to this version's tables and leave no connection open."""
+    engine = make_engine(url)
+    upgrade(engine)
+    engine.dispose()

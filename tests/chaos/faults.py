@@ -1,0 +1,12 @@
+"""The faults by name, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.chaos import beats
+from tests.chaos.plan import Fault
+
+FAULTS: Mapping[str, Fault] = {
+    "beat": beats.FAULT,
+}
