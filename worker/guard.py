@@ -8,6 +8,10 @@ goes to the dead-letter list with a reason; to kombu the queue looks empty for a
 
 Limits: an item is off its queue before it is on the dead-letter list, so a worker killed in that millisecond
 takes a malformed message with it. Other brokers than Redis are not guarded.
+
+A message that expires does so by the clock of whoever sent it. Were a worker's clock ahead of Beat's by more
+than the 10 s of a ring, it would throw every ring away and never wake. So a ring expires only while others
+wait behind it in its queue, which is what a backlog looks like; the last one always rings.
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ import kombu
 import redis
 from celery.events import EventDispatcher
 from celery.exceptions import NotRegistered
+from celery.utils.time import maybe_iso8601
 from celery.worker.consumer import Consumer
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
@@ -32,6 +37,8 @@ from worker import dead_letters
 from worker.messages import Malformed, check
 
 logger = logging.getLogger(__name__)
+
+RINGS = frozenset({"suno.poll", "suno.deliver", "suno.prune"})
 
 # A name that kombu can look up, and show in its "Connected to guarded-redis://…".
 GUARDED_REDIS = "guarded-redis"
@@ -61,6 +68,8 @@ class GuardedConsumer(Consumer):
         super().update_strategies()
         for name in [name for name in self.strategies if name.startswith("celery.")]:
             del self.strategies[name]
+        for name in RINGS & self.strategies.keys():
+            self.strategies[name] = functools.partial(take_ring, self.strategies[name])
 
     def on_unknown_task(self, body: object, message: VirtualMessage, exc: Exception) -> None:
         """Move a message for a task that we do not have aside; a sender that waits for its result is told."""
@@ -83,6 +92,24 @@ class GuardedConsumer(Consumer):
             )
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"NotRegistered({name!r})")
+
+
+def take_ring(strategy: Callable[..., None], message: VirtualMessage, *arguments: Any) -> None:  # noqa: ANN401  # Celery's own
+    """Hand a ring on; it may expire only while others wait behind it."""
+    if not (_has_expired(message.headers.get("expires")) and _has_successor(message)):
+        message.headers.pop("expires", None)
+    strategy(message, *arguments)
+
+
+def _has_expired(expires: str | None) -> bool:
+    """Ask the clock of this machine."""
+    at = maybe_iso8601(expires)
+    return at is not None and (at if at.tzinfo else at.replace(tzinfo=UTC)) <= datetime.now(UTC)
+
+
+def _has_successor(message: VirtualMessage) -> bool:
+    with cast("GuardedChannel", message.channel).conn_or_acquire() as client:
+        return bool(client.llen(message.delivery_info["routing_key"]))
 
 
 class GuardedClient(redis.Redis):
