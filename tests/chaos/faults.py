@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.chaos import beats
+from tests.chaos import beats, kills
 from tests.chaos.plan import Fault
 
 FAULTS: Mapping[str, Fault] = {
+    "kill": kills.FAULT,
     "beat": beats.FAULT,
 }

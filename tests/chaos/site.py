@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -162,9 +162,9 @@ class Site:
                 for task_id, status, webhook_id, state in rows
             }
 
-    def account(self) -> Account:
-        """Compare what was promised with what came and what is recorded."""
-        return self.ledger.account(self.recorded())
+    def account(self, *, of: Iterable[str] | None = None) -> Account:
+        """Compare what was promised with what came and what is recorded, of these tasks or of all."""
+        return self.ledger.account(self.recorded(), of=of)
 
     def _keep(self, program: Program) -> Program:
         self.programs.append(program)
