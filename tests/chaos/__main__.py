@@ -62,6 +62,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="of all chance")
     parser.add_argument("--short", action="store_true", help="the form that is part of the tests")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep databases and logs in a new folder")
     parser.add_argument("--quiet", action="store_true", help="print no table")
     options = parser.parse_args()
     options.only = options.only or list(FAULTS)
@@ -76,7 +77,10 @@ def here(options: argparse.Namespace) -> Sequence[Row]:
     for name in options.only:
         fault = FAULTS[name]
         if database in fault.databases and (fault.short_rounds or not options.short):
-            with open_world(database) as world:
+            keep = None if options.keep is None else options.keep / database / name
+            if keep is not None:
+                keep.mkdir(parents=True)
+            with open_world(database, keep=keep) as world:
                 rows += fault.run(world, plan_of(fault, options))
     return rows
 
@@ -110,6 +114,7 @@ def arguments(options: argparse.Namespace, database: str, file: Path) -> list[st
         value = getattr(options, name)
         given += [] if value is None else [f"--{name}", str(value)]
     given += ["--short"] if options.short else []
+    given += [] if options.keep is None else ["--keep", str(options.keep)]
     return [*given, "--database", database, "--seed", str(options.seed), "--json", str(file), "--quiet"]
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.chaos import beats, brokers, postgres
+from tests.chaos import beats, brokers, clocks, kills, postgres
 from tests.chaos.plan import Fault
 
 FAULTS: Mapping[str, Fault] = {
+    "kill": kills.FAULT,
     "beat": beats.FAULT,
     "broker": brokers.FAULT,
     "postgres": postgres.FAULT,
+    "clock": clocks.FAULT,
 }

@@ -128,12 +128,16 @@ class Ledger:
         with self.changed:
             return max(self.came[task_id] for task_id in task_ids)
 
-    def account(self, recorded: Mapping[str, Recorded]) -> Account:
-        """Compare it all. `recorded`: what the database holds, by task id."""
+    def account(self, recorded: Mapping[str, Recorded], *, of: Iterable[str] | None = None) -> Account:
+        """Compare it all. `recorded`: what the database holds, by task id; `of`: of these tasks alone."""
         with self.changed:
+            promised = self.promised if of is None else self.promised.intersection(of)
+            strangers = {arrival.task_id for arrival in self.arrivals} - self.expected.keys()
+            judged = strangers | (self.expected.keys() if of is None else set(of))
             by_task: dict[str, list[Arrival]] = {}
             for arrival in self.arrivals:
-                by_task.setdefault(arrival.task_id, []).append(arrival)
+                if arrival.task_id in judged:
+                    by_task.setdefault(arrival.task_id, []).append(arrival)
             repeats = [pair for came in by_task.values() for pair in pairwise(came) if _is_repeat(pair[0])]
             wrong = [
                 f"{task_id}: {fault}"
@@ -147,14 +151,14 @@ class Ledger:
                 if not _is_excused(earlier, later, strikes=self.strikes, recorded=recorded.get(later.task_id))
             ]
             return Account(
-                tasks=len(self.promised),
+                tasks=len(promised),
                 duplicates=len(repeats),
-                lost=tuple(self._lost(recorded)),
+                lost=tuple(self._lost(promised, recorded)),
                 wrong=tuple(wrong),
             )
 
-    def _lost(self, recorded: Mapping[str, Recorded]) -> Iterable[str]:
-        for task_id in sorted(self.promised):
+    def _lost(self, promised: Iterable[str], recorded: Mapping[str, Recorded]) -> Iterable[str]:
+        for task_id in sorted(promised):
             row = recorded.get(task_id)
             if row is None:
                 yield f"{task_id}: not in the database"

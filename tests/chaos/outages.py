@@ -66,9 +66,7 @@ def rounds_of(site: Site, outage: Outage, plan: Plan) -> Row:
         database=site.world.database,
         rounds=len(recoveries),
         recoveries=recoveries,
-        note=f"{outage.name}: for {outage.seconds[True]:g} s only"
-        if plan.short and outage.seconds[True]
-        else "",
+        note=SHORT_NOTE if plan.short else "",
     )
     ended = [one.log.name for one in site.programs if one.child.ended() is not None]
     wrong = [f"{name} ended" for name in ended]

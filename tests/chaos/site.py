@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,7 @@ from celery import Celery
 from sqlalchemy import func, select, text
 
 from tests.chaos.ledger import Account, Ledger, Recorded
-from tests.chaos.programs import Program, start_celery, start_up
+from tests.chaos.programs import Program, start, start_celery, start_up
 from tests.chaos.receiver import Desk
 from tests.chaos.world import API_KEY, World, clock
 from worker.db.models import Attempt, Delivery, SunoTask
@@ -65,6 +66,12 @@ class Site:
         """Start `celery -A worker ARGUMENTS`."""
         log = self.folder / f"{arguments[0]}-{len(self.programs)}.log"
         return self._keep(start_celery(*arguments, settings=self.settings, folder=self.folder, log=log))
+
+    def module(self, name: str, *arguments: str) -> Program:
+        """Start `python -m NAME ARGUMENTS`."""
+        log = self.folder / f"{name.rpartition('.')[2]}-{len(self.programs)}.log"
+        command = [sys.executable, "-m", name, *arguments]
+        return self._keep(start(command, self.settings, self.folder, log))
 
     def up(self) -> Program:
         """Start `suno-worker up`, with this installation's broker."""
@@ -162,9 +169,9 @@ class Site:
                 for task_id, status, webhook_id, state in rows
             }
 
-    def account(self) -> Account:
-        """Compare what was promised with what came and what is recorded."""
-        return self.ledger.account(self.recorded())
+    def account(self, *, of: Iterable[str] | None = None) -> Account:
+        """Compare what was promised with what came and what is recorded, of these tasks or of all."""
+        return self.ledger.account(self.recorded(), of=of)
 
     def _keep(self, program: Program) -> Program:
         self.programs.append(program)

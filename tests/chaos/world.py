@@ -64,13 +64,13 @@ class World:
 
 
 @contextmanager
-def open_world(database: str) -> Iterator[World]:
-    """Run the servers for the length of the block."""
+def open_world(database: str, *, keep: Path | None = None) -> Iterator[World]:
+    """Run the servers for the length of the block; what they leave is kept in `keep`, if given."""
     secret = new_secret(secrets.token_bytes(32))
     gateway = SandboxGateway(clock=clock, api_key=API_KEY, lasts=timedelta(0))
     receiver = CountingReceiver(verify=make_verifier([secret]))
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory(prefix="suno-worker-chaos-")))
+        folder = keep or Path(stack.enter_context(TemporaryDirectory(prefix="suno-worker-chaos-")))
         postgres = stack.enter_context(serve_postgres()) if database == "postgresql" else None
         valkey = launch_valkey(folder=folder / "valkey")
         stack.callback(valkey.stop)
