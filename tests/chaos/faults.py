@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.chaos import beats, brokers, clocks, kills, postgres
+from tests.chaos import beats, brokers, clocks, disks, kills, postgres
 from tests.chaos.plan import Fault
 
 FAULTS: Mapping[str, Fault] = {
@@ -13,4 +13,5 @@ FAULTS: Mapping[str, Fault] = {
     "broker": brokers.FAULT,
     "postgres": postgres.FAULT,
     "clock": clocks.FAULT,
+    "disk": disks.FAULT,
 }
