@@ -32,6 +32,9 @@ from worker.runtime import Runtime
 from worker.settings import load_settings
 
 # What another service writes, word for word; it knows nothing of our code.
+# They share one worker, so they run in one process of the test run.
+pytestmark = pytest.mark.xdist_group("tasks")
+
 OTHER_SERVICE = """
 import json, sys
 from celery import Celery

@@ -348,7 +348,7 @@ def test_a_claim_sends_a_fixed_number_of_statements(hub: Sessions, now: datetime
     assert len(sent) == 7
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
         st.tuples(

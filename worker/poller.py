@@ -23,6 +23,7 @@ from worker.core.wire import Good
 from worker.db.clock import read_now
 from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, persist
 from worker.db.session import Sessions
+from worker.holding import monotonic
 from worker.oddities import Oddities
 from worker.release import Pace
 from worker.stream import Claimed, Stream, Submit
@@ -105,11 +106,14 @@ class Poller:
                         interval=self._poll_interval,
                         now=read_now(session),
                     )
-            except DATABASE_TROUBLE as error:
-                if not is_passing(error):
+            except Exception as error:
+                if is_passing(error):
+                    logger.warning("the database is away; nothing was claimed: %s", describe(error))
+                elif taken:  # Those are leased, so they are asked; the error is met again by the next claim.
+                    logger.exception("gateway=%s: nothing was claimed", name)
+                else:
                     raise
-                logger.warning("the database is away; nothing was claimed: %s", describe(error))
-                break
+                return Claimed(items=taken, more=more)
             taken += claimed.items
             more = more or claimed.more
         return Claimed(items=taken, more=more)
@@ -135,13 +139,15 @@ class Poller:
                 logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
                     "poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error)
                 )
+                batch.holding.stop()
                 self._counts.lost += 1
         if owed:
             self._ring_deliver()
 
     def _record_one(self, batch: ClaimedBatch, polled: Polled) -> int:
         gateway = self._polled[batch.lease.gateway]
-        pace = Pace(interval=self._poll_interval, timeout=gateway.target.timeout)
+        pace = Pace(interval=self._poll_interval, lease=gateway.lease)
+        since = monotonic()
         with self._sessions.begin() as session:
             now = read_now(session)
             written = write_answer(
@@ -149,8 +155,11 @@ class Poller:
             )
         log_answer(batch, polled, written, oddities=self._oddities)
         if isinstance(written, Late):
+            batch.holding.stop()
             self._counts.lost += 1
             return 0
+        if polled.end is None:
+            batch.holding.lengthen(since=since, lasts=gateway.lease)
         self._counts.add(polled, written)
         return written.owed
 

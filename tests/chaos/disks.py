@@ -23,7 +23,7 @@ WITHIN_S = 15.0
 LIMIT_S = 120.0
 TASKS = 30  # enqueued before there is no room, and as many after
 LONGEST_SONG_S = 2.0
-OUTAGE_S, SHORT_OUTAGE_S = 20.0, 3.0
+OUTAGE_S, SHORT_OUTAGE_S = 20.0, 2.0
 # Each suno.enqueue that waits says so once; the two streams say so with each of Beat's rings.
 MOST_LINES_A_SECOND = 5
 

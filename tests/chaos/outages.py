@@ -30,7 +30,7 @@ SHORT_NOTE = "broker and PostgreSQL: away for 1 or 2 s only"
 LIMIT_S = 120.0  # after it, what has not come is lost
 FIRST_POLL_DELAY = timedelta(seconds=0.2)
 BEFORE, AFTER = 10, 5  # tasks that are watched before an outage, and after it
-LONGEST_SONG_S = 3.0
+LONGEST_SONG_S, SHORT_LONGEST_SONG_S = 3.0, 0.5
 
 Break = Callable[[Site, float], float]  # breaks, has tasks watched, mends; returns when the part was back
 
@@ -51,9 +51,10 @@ def rounds_of(site: Site, outage: Outage, plan: Plan) -> Row:
     site.desk.ledger = Ledger()
     recoveries: list[float] = []
     chance = plan.random(outage.name)
+    longest = SHORT_LONGEST_SONG_S if plan.short else LONGEST_SONG_S
     tracebacks, seen = said("Traceback", site.programs), said(outage.seen, site.programs)
     while not plan.is_over(done=len(recoveries)):
-        watch(site, [site.begin(lasts=chance.uniform(0, LONGEST_SONG_S)) for _ in range(BEFORE)])
+        watch(site, [site.begin(lasts=chance.uniform(0, longest)) for _ in range(BEFORE)])
         began = time.monotonic()
         back = outage.strike(site, outage.seconds[plan.short])
         watch(site, [site.begin() for _ in range(AFTER)])

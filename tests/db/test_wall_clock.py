@@ -16,8 +16,10 @@ from sqlalchemy.exc import IntegrityError
 from tests.factory import add_batch, add_delivery, add_gateway, add_origin, add_task
 from worker import uptime
 from worker.db.clock import read_now
-from worker.db.models import Clock, Delivery, Gateway, Origin, PollBatch, SunoTask
+from worker.db.models import Base, Clock, Delivery, Gateway, Origin, PollBatch, SunoTask
 from worker.db.session import Sessions, make_engine, make_sessions, reading
+from worker.db.types import UtcDateTime
+from worker.db.wall_clock import MOMENTS
 
 HOUR = timedelta(hours=1)
 STEPS = pytest.mark.parametrize("step", [HOUR, -HOUR], ids=["forward", "back"])
@@ -79,6 +81,35 @@ def _task(rows: object) -> SunoTask:
     (pending,) = (row for row in rows if row.task_id == "pending")
     assert isinstance(pending, SunoTask)
     return pending
+
+
+def test_every_moment_waits_or_is_history() -> None:
+    """A new column with a time is moved with the clock, or named here because nothing waits for it."""
+    history = {
+        "attempts.at",
+        "attempts.next_attempt_at",
+        "deliveries.created_at",
+        "deliveries.delivered_at",
+        "deliveries.discarded_at",
+        "gateways.last_error_at",
+        "poll_batches.last_polled_at",
+        "rejections.at",
+        "suno_tasks.finished_at",
+        "suno_tasks.last_polled_at",
+        "suno_tasks.upstream_finished_at",
+        "suno_tasks.upstream_started_at",
+        "suno_tasks.upstream_submitted_at",
+        "transitions.at",
+    }
+    moments = {
+        str(column)
+        for table in Base.metadata.tables.values()
+        for column in table.columns
+        if isinstance(column.type, UtcDateTime)
+    }
+
+    moved = {f"{table}.{column}" for table, columns, _ in MOMENTS for column in columns}
+    assert moved == moments - history
 
 
 @STEPS

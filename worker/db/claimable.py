@@ -22,7 +22,7 @@ from worker.db.types import UtcDateTime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimable:
-    """A poll batch that this transaction has locked."""
+    """A poll batch that this transaction has locked. `in_trouble`: its last answer was, so it stayed due."""
 
     id: int
     action: str
@@ -30,6 +30,12 @@ class Claimable:
     claims: int
     youngest_at: datetime
     alone: bool
+    in_trouble: bool
+
+    @property
+    def doubted(self) -> bool:
+        """Whether one of its ids may spoil a request: whoever joined it, or it joined, would wait too."""
+        return self.alone or self.in_trouble
 
 
 def lock_due(session: Session, *, gateway: str, room: int, rows: int, now: datetime) -> list[Claimable]:
@@ -85,6 +91,9 @@ def _lock(session: Session, *, where: Sequence[ColumnElement[bool]], room: int, 
         partition_by=found.c.action, order_by=(found.c.next_poll_at, found.c.id), rows=(None, 0)
     )
     placed = select(found.c.id, (before - found.c.size).label("before")).cte("placed")
+    # Only trouble leaves a batch due at the moment of its answer; all others put it off, so does a lease.
+    stayed_due = PollBatch.next_poll_at == PollBatch.last_polled_at
+    in_trouble = case((stayed_due, literal(value=True)), else_=literal(value=False)).label("in_trouble")
     statement = (
         select(
             PollBatch.id,
@@ -93,6 +102,7 @@ def _lock(session: Session, *, where: Sequence[ColumnElement[bool]], room: int, 
             PollBatch.claims,
             PollBatch.youngest_at,
             PollBatch.alone,
+            in_trouble,
         )
         .where(PollBatch.id.in_(select(placed.c.id).where(placed.c.before < room)), *where)
         .order_by(PollBatch.next_poll_at, PollBatch.id)
