@@ -14,12 +14,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from random import Random
-from threading import Event, Thread
-from typing import LiteralString
 
 import psycopg
 from psycopg import sql
 
+from tests.chaos.meddlers import meddlers
 from tests.chaos.outages import Break, Outage, rounds_of, said, try_to_watch
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.proxy import Proxy, serve_proxy
@@ -35,13 +34,6 @@ SITE = "outages"
 WITHIN_S = 15.0
 BUSY_EVERY_S = 0.2
 LONGEST_S = 30.0  # that a deadlock is waited for
-MEDDLED: Sequence[Sequence[LiteralString]] = (  # against the order in which workers take them
-    (
-        "UPDATE origins SET failures = failures",
-        "UPDATE deliveries SET claims = claims WHERE state = 'PENDING'",
-    ),
-    ("UPDATE gateways SET failures = failures", "UPDATE poll_batches SET size = size"),
-)
 LOCKED = ("poll_batches", "deliveries", "origins", "gateways", "suno_tasks")
 UNSERIALIZABLE = "could not serialize"
 DEADLOCKED = "deadlock detected"
@@ -95,7 +87,7 @@ class Database:
     def serializable(self, site: Site, seconds: float) -> float:
         """Have every transaction isolated from every other, so that many of them fail."""
         self._isolate("serializable")
-        with self.meddlers(hold_s=0.05):
+        with meddlers(self.connect, hold_s=0.05):
             self.busy(site, seconds)
         self._isolate("read committed")
         return time.monotonic()
@@ -104,7 +96,7 @@ class Database:
         """Write rows in another order than workers do, until one of them was ended for it."""
         latest = time.monotonic() + LONGEST_S
         before = said(DEADLOCKED, site.programs)
-        with self.meddlers(hold_s=0.3):
+        with meddlers(self.connect, hold_s=0.3):
             self.busy(site, seconds)
             while said(DEADLOCKED, site.programs) == before and time.monotonic() < latest:
                 self.busy(site, BUSY_EVERY_S)
@@ -126,27 +118,6 @@ class Database:
             site.enqueue()
             try_to_watch(site, [site.begin()], sessions=self.sessions)
             time.sleep(min(BUSY_EVERY_S, max(0.0, end - time.monotonic())))
-
-    @contextmanager
-    def meddlers(self, *, hold_s: float) -> Iterator[None]:
-        """Run transactions that write rows that workers write too, two tables one after the other."""
-        stop = Event()
-        threads = [Thread(target=self._meddle, args=(stop, hold_s, pair)) for pair in MEDDLED]
-        for thread in threads:
-            thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
-
-    def _meddle(self, stop: Event, hold_s: float, statements: Sequence[LiteralString]) -> None:
-        while not stop.wait(hold_s):
-            with suppress(psycopg.OperationalError), self.connect() as connection:
-                for statement in statements:
-                    connection.execute(statement)
-                    stop.wait(hold_s)
 
     def connect(self) -> psycopg.Connection:
         """Connect past the proxy."""
