@@ -20,7 +20,7 @@ from tests.programs import running
 from worker import tasks
 from worker.celery import QUEUES, ROUTES
 from worker.embedded.folder import hold
-from worker.guard import RINGS
+from worker.stale_rings import RINGS
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from worker import dead_letters
 from worker.db.models import SunoTask
 from worker.db.session import Sessions, make_engine, make_sessions, reading
 from worker.embedded.valkey import launch_valkey
-from worker.guard import take_ring
+from worker.stale_rings import take_ring
 
 # They share one worker, so they run in one process of the test run.
 pytestmark = pytest.mark.xdist_group("guard")

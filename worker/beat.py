@@ -16,8 +16,16 @@ from typing import NoReturn
 from celery.beat import Service
 from celery.signals import beat_init
 
+from worker.reconnecting import look_often
+
 GRACE_S = 3.0
 AGAIN_S = 1.0
+
+
+@beat_init.connect
+def find_the_broker_soon(sender: Service, **_: object) -> None:
+    """Have a Beat that starts before its broker look for it often."""
+    look_often(sender.scheduler.connection)
 
 
 @beat_init.connect

@@ -8,10 +8,6 @@ goes to the dead-letter list with a reason; to kombu the queue looks empty for a
 
 Limits: an item is off its queue before it is on the dead-letter list, so a worker killed in that millisecond
 takes a malformed message with it. Other brokers than Redis are not guarded.
-
-A message that expires does so by the clock of whoever sent it. Were a worker's clock ahead of Beat's by more
-than the 10 s of a ring, it would throw every ring away and never wake. So a ring expires only while others
-wait behind it in its queue, which is what a backlog looks like; the last one always rings.
 """
 
 from __future__ import annotations
@@ -26,7 +22,6 @@ import kombu
 import redis
 from celery.events import EventDispatcher
 from celery.exceptions import NotRegistered
-from celery.utils.time import maybe_iso8601
 from celery.worker.consumer import Consumer
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.transport import redis as kombu_redis
@@ -35,10 +30,10 @@ from kombu.utils.json import dumps
 
 from worker import dead_letters
 from worker.messages import Malformed, check
+from worker.reconnecting import look_often
+from worker.stale_rings import RINGS, take_ring
 
 logger = logging.getLogger(__name__)
-
-RINGS = frozenset({"suno.poll", "suno.deliver", "suno.prune"})
 
 # A name that kombu can look up, and show in its "Connected to guarded-redis://…".
 GUARDED_REDIS = "guarded-redis"
@@ -62,6 +57,12 @@ class GuardedConsumer(Consumer):
             queues = sorted(self.app.amqp.queues)
             connection.transport_options = {**(connection.transport_options or {}), "guarded_queues": queues}
         return self.ensure_connected(connection)
+
+    def ensure_connected(self, conn: kombu.Connection) -> kombu.Connection:
+        """Wait for the broker, and find it soon when it is back."""
+        look_often(conn)
+        connected: kombu.Connection = super().ensure_connected(conn)
+        return connected
 
     def update_strategies(self) -> None:
         """Take messages for our own tasks only: Celery's built-in ones run whatever their arguments name."""
@@ -92,24 +93,6 @@ class GuardedConsumer(Consumer):
             )
         if self.event_dispatcher:
             self.event_dispatcher.send("task-failed", uuid=task_id, exception=f"NotRegistered({name!r})")
-
-
-def take_ring(strategy: Callable[..., None], message: VirtualMessage, *arguments: Any) -> None:  # noqa: ANN401  # Celery's own
-    """Hand a ring on; it may expire only while others wait behind it."""
-    if not (_has_expired(message.headers.get("expires")) and _has_successor(message)):
-        message.headers.pop("expires", None)
-    strategy(message, *arguments)
-
-
-def _has_expired(expires: str | None) -> bool:
-    """Ask the clock of this machine."""
-    at = maybe_iso8601(expires)
-    return at is not None and (at if at.tzinfo else at.replace(tzinfo=UTC)) <= datetime.now(UTC)
-
-
-def _has_successor(message: VirtualMessage) -> bool:
-    with cast("GuardedChannel", message.channel).conn_or_acquire() as client:
-        return bool(client.llen(message.delivery_info["routing_key"]))
 
 
 class GuardedClient(redis.Redis):
