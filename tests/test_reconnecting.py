@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from celery.beat import Service
+from celery.beat import Scheduler, Service
 from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.exceptions import OperationalError
@@ -51,7 +51,7 @@ def test_a_worker_looks_often(pauses: list[float], monkeypatch: pytest.MonkeyPat
 
 def test_beat_looks_often(pauses: list[float]) -> None:
     """Also a Beat that was started before its broker."""
-    beat = Service(app=configured_app())
+    beat = Service(app=configured_app(), scheduler_cls=Scheduler)
     find_the_broker_soon(sender=beat)
 
     try_in_vain(beat.scheduler.connection, pauses)
