@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,12 +75,17 @@ class Program:
 
 
 @contextmanager
-def running(*arguments: str, settings: Mapping[str, str], folder: Path) -> Iterator[Program]:
-    """Run `celery -A worker ARGUMENTS` in `folder` for the length of the block; then SIGTERM and wait."""
+def running(
+    *arguments: str, settings: Mapping[str, str], folder: Path, celery: Sequence[str] = ("-m", "celery")
+) -> Iterator[Program]:
+    """Run `celery -A worker ARGUMENTS` in `folder` for the length of the block; then SIGTERM and wait.
+
+    `celery` is what Python is told to run: a test may change something in the process before.
+    """
     far_end, near_end = os.pipe()
     try:
         child = spawn(
-            [sys.executable, "-m", "celery", "-A", "worker", *arguments],
+            [sys.executable, *celery, "-A", "worker", *arguments],
             environment={**os.environ, **settings},
             folder=folder,
             output=near_end,
