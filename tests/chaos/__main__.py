@@ -2,8 +2,9 @@
 
     python -m tests.chaos --only kill --rounds 20 --seed 7
 
-The two databases run beside each other, each in a process of its own with its own servers. Exit 1 when
-anything was lost, came twice without an excuse, or came wrong; the lines below the table say what.
+The two databases run beside each other, each in a process of its own with its own servers; in the short
+form, so do the faults. Exit 1 when anything was lost, came twice without an excuse, or came wrong; the lines
+below the table say what.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +25,7 @@ from tests.chaos.table import Report, Row, as_json, as_text, from_json
 from tests.chaos.world import open_world
 
 DATABASES = ("sqlite", "postgresql")
+SIDE_BY_SIDE = 3  # processes; each has servers and programs of its own and waits most of its time
 
 
 def main() -> int:
@@ -93,23 +96,37 @@ def plan_of(fault: Fault, options: argparse.Namespace) -> Plan:
 
 
 def beside_each_other(options: argparse.Namespace) -> Sequence[Row]:
-    """Run a process for each database and put their rows together, fault by fault."""
-    with TemporaryDirectory() as folder:
-        files = [Path(folder) / f"{database}.json" for database in options.database]
-        running = [
-            subprocess.Popen([sys.executable, "-m", "tests.chaos", *arguments(options, database, file)])
-            for database, file in zip(options.database, files, strict=True)
+    """Run the jobs in processes of their own and put their rows together, fault by fault."""
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(max_workers=SIDE_BY_SIDE) as pool:
+        given = {Path(folder) / f"{number}.json": job for number, job in enumerate(jobs(options))}
+        commands = [
+            [sys.executable, "-m", "tests.chaos", *arguments(options, *job, file)]
+            for file, job in given.items()
         ]
-        for process in running:
-            process.wait()
-        rows = [row for file in files if file.exists() for row in from_json(file.read_bytes()).rows]
+        list(pool.map(lambda command: subprocess.run(command, check=False), commands))
+        for file, (database, faults) in given.items():
+            if not file.exists():
+                sys.exit(f"{', '.join(faults)} on {database}: ended without a report")
+        rows = [row for file in given for row in from_json(file.read_bytes()).rows]
     order = list(dict.fromkeys(row.fault for row in rows))
     return sorted(rows, key=lambda row: order.index(row.fault))
 
 
-def arguments(options: argparse.Namespace, database: str, file: Path) -> list[str]:
-    """Return the command line of the process for one database."""
-    given = [part for name in options.only for part in ("--only", name)]
+def jobs(options: argparse.Namespace) -> list[tuple[str, list[str]]]:
+    """Return what one process does: all faults on a database; in the short form, which waits a lot, one."""
+    if not options.short:
+        return [(database, options.only) for database in options.database]
+    return [
+        (database, [name])
+        for name in options.only
+        for database in options.database
+        if database in FAULTS[name].databases and FAULTS[name].short_rounds
+    ]
+
+
+def arguments(options: argparse.Namespace, database: str, faults: list[str], file: Path) -> list[str]:
+    """Return the command line of the process for one job."""
+    given = [part for name in faults for part in ("--only", name)]
     for name in ("rounds", "minutes"):
         value = getattr(options, name)
         given += [] if value is None else [f"--{name}", str(value)]

@@ -38,6 +38,7 @@ WITHIN_S = 15.0
 LIMIT_S = 60.0  # after it, what has not come is lost; far less than an hour
 TASKS = 12  # enqueued before a clock is set, and half as many after
 LONGEST_SONG_S = 1.0
+ASKED = "SUBMITTED -> "  # in a worker's log
 SIGNED_AT_ANOTHER_HOUR = ("Message timestamp too new", "Message timestamp too old")
 MOST_REQUESTS = 20  # to the gateway in a second; 4 at once, each takes some milliseconds
 
@@ -88,6 +89,7 @@ def rounds(site: Site, plan: Plan, *, apart: dict[str, float], by_s: float = 0.0
             recoveries.append(site.recover(mine, since=at, seconds=LIMIT_S))
             tasks += mine
         done += 1
+    tasks += until_all_asked(site)
     site.ledger.strike(since=since)  # a lease that was cut short would be excused; an early retry is not
     made = row(
         site.account(of=tasks),
@@ -107,12 +109,22 @@ def rounds(site: Site, plan: Plan, *, apart: dict[str, float], by_s: float = 0.0
             for fault, is_so in (
                 ("ended", one.child.ended() is not None),
                 ("has tracebacks", said("Traceback", [one])),
-                ("never asked the gateway", one in workers and not said("SUBMITTED -> ", [one])),
+                ("never asked the gateway", one in workers and not said(ASKED, [one])),
             )
             if is_so
         ),
     ]
     return replace(made, wrong=(*made.wrong, *wrong))
+
+
+def until_all_asked(site: Site) -> list[str]:
+    """Go on enqueueing until every worker has asked the gateway about something."""
+    tasks: list[str] = []
+    latest = time.monotonic() + LIMIT_S
+    while not all(said(ASKED, [one]) for one in site.programs[:-1]) and time.monotonic() < latest:
+        tasks += site.enqueue()
+        site.recover(tasks, since=time.monotonic(), seconds=LIMIT_S)
+    return tasks
 
 
 def refuse_some(arrival: Arrival) -> Answer:

@@ -33,7 +33,7 @@ from worker.embedded.valkey import HOST
 SITE = "outages"
 WITHIN_S = 15.0
 BUSY_EVERY_S = 0.2
-LONGEST_S = 30.0  # that a deadlock is waited for
+LONGEST_S = 30.0  # that a deadlock or a timeout is waited for
 LOCKED = ("poll_batches", "deliveries", "origins", "gateways", "suno_tasks")
 UNSERIALIZABLE = "could not serialize"
 DEADLOCKED = "deadlock detected"
@@ -94,12 +94,14 @@ class Database:
 
     def deadlocked(self, site: Site, seconds: float) -> float:
         """Write rows in another order than workers do, until one of them was ended for it."""
-        latest = time.monotonic() + LONGEST_S
-        before = said(DEADLOCKED, site.programs)
         with meddlers(self.connect, hold_s=0.3):
-            self.busy(site, seconds)
-            while said(DEADLOCKED, site.programs) == before and time.monotonic() < latest:
-                self.busy(site, BUSY_EVERY_S)
+            self.busy_until(DEADLOCKED, site, seconds)
+        return time.monotonic()
+
+    def cancelled(self, site: Site, seconds: float) -> float:
+        """Hold rows that workers need, until a statement of theirs was ended for its time."""
+        with meddlers(self.connect, hold_s=1.0):
+            self.busy_until(CANCELLED, site, seconds)
         return time.monotonic()
 
     def locked(self, site: Site, seconds: float) -> float:
@@ -118,6 +120,14 @@ class Database:
             site.enqueue()
             try_to_watch(site, [site.begin()], sessions=self.sessions)
             time.sleep(min(BUSY_EVERY_S, max(0.0, end - time.monotonic())))
+
+    def busy_until(self, words: str, site: Site, seconds: float) -> None:
+        """Have tasks watched for at least so long, and until a worker has said `words`."""
+        latest = time.monotonic() + LONGEST_S
+        before = said(words, site.programs)
+        self.busy(site, seconds)
+        while said(words, site.programs) == before and time.monotonic() < latest:
+            self.busy(site, BUSY_EVERY_S)
 
     def connect(self) -> psycopg.Connection:
         """Connect past the proxy."""
@@ -151,7 +161,7 @@ def run(world: World, plan: Plan) -> Sequence[Row]:
         site.programs[:] = [beat]
         site.settings["WORKER_DATABASE_URL"] += f"?options={IMPATIENT.replace(' ', '%20')}"
         site.celery("worker").wait_for(" ready.")
-        impatient = outage("statement_timeout", database.locked, seconds=(10, 2), seen=CANCELLED)
+        impatient = outage("statement_timeout", database.cancelled, seconds=(10, 2), seen=CANCELLED)
         return [*rows, rounds_of(site, impatient, plan)]
 
 
