@@ -9,6 +9,7 @@ every second, in case it too gets lost.
 
 from __future__ import annotations
 
+import atexit
 import signal
 from types import FrameType
 from typing import NoReturn
@@ -36,6 +37,8 @@ def _end_between_ticks(sender: Service, **_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, GRACE_S, AGAIN_S)
 
     signal.signal(signal.SIGALRM, _leave)
+    # Python's last act but one takes our handlers away: an alarm after that would kill what has ended well.
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
 
