@@ -5,9 +5,10 @@ runs it; another that arrives meanwhile only wakes the runner. A run claims no m
 now, hands each claim to the event loop, and records outcomes in groups as they arrive; a slow peer so holds
 its own slot and nothing else.
 
-A run ends when nothing is in flight and nothing is due. After its budget it also ends as soon as a
-successor has come to take over what is in flight; until one has, it goes on, so that nothing depends on the
-broker being there.
+A run ends when nothing is in flight, nothing is due, and nothing will be before Beat's next tick. What will
+be is waited for: that tick might come just before it, and the one after it a second late. After its budget a
+run also ends as soon as a successor has come to take over what is in flight; until one has, it goes on, so
+that nothing depends on the broker being there.
 
 Limits: SQL runs in the runner's thread, so one stream uses at most one core for it. More throughput is more
 worker processes.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -32,17 +34,22 @@ Outcome = TypeVar("Outcome")
 RUN_BUDGET = timedelta(seconds=30)
 GROUP = 200  # outcomes recorded together at most
 LINGER_S = 0.01  # how long an outcome waits for company: a transaction for one costs as much as for fifty
-LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits for answers
+LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits for answers; Beat's tick
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Generic[Item]):
-    """What a claim took. `more`: it was held back by a limit, so freed slots are worth another look."""
+    """What a claim took.
+
+    `more`: it was held back by a limit, so freed slots are worth another look. `due_in`: how long until what
+    is not due yet will be; None where nobody can say.
+    """
 
     items: Sequence[Item]
     more: bool
+    due_in: timedelta | None = None
 
 
 class Work(Protocol[Item, Outcome]):
@@ -151,17 +158,20 @@ class Stream(Generic[Item, Outcome]):
 
     def _flow(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta) -> None:
         end = time.monotonic() + budget.total_seconds()
-        look_at, more, rung = 0.0, False, False
+        look_at, due_at, more, rung = 0.0, math.inf, False, False
         while True:
             now = time.monotonic()
             may_look = not stop.is_set() and self._in_flight < self._slots
             if may_look and now >= look_at:
-                took, said = self._fill()
+                took, said, due_in_s = self._fill()
                 # What was held back by a limit stays held back until a call of ours ends.
                 more = said or (more and not took and self._in_flight > 0)
+                # What was waited for and is still not due, or another's by now, is not waited for again.
+                due_at = time.monotonic() + due_in_s if took or now < due_at else math.inf
                 # While a claim takes something and there is more, the next one follows at once.
-                look_at = now if took and more else now + LOOK_EVERY_S
-            idle = self._in_flight == 0 and (stop.is_set() or not more)
+                look_at = now if took and more else min(due_at, now + LOOK_EVERY_S)
+            soon = due_at <= look_at
+            idle = self._in_flight == 0 and (stop.is_set() or not (more or soon))
             if idle and self._end_turn(unless_rung=not stop.is_set()):
                 return
             if now >= end and not rung:
@@ -177,13 +187,14 @@ class Stream(Generic[Item, Outcome]):
             if rang or (freed and more):
                 look_at = 0.0
 
-    def _fill(self) -> tuple[bool, bool]:
-        """Claim for the free slots; say whether that took something, and whether there is more."""
+    def _fill(self) -> tuple[bool, bool, float]:
+        """Claim for the free slots; say if that took some, if there is more, and in how long more is due."""
         claimed = self._work.claim(free=self._slots - self._in_flight)
         if claimed.items:
             self._submit(self._start(claimed.items))
             self._in_flight += len(claimed.items)
-        return bool(claimed.items), claimed.more
+        due_in_s = math.inf if claimed.due_in is None else claimed.due_in.total_seconds()
+        return bool(claimed.items), claimed.more, due_in_s
 
     async def _start(self, items: Sequence[Item]) -> None:
         """Start all calls of a claim; waking the loop's thread once for each of them would cost more."""

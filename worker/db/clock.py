@@ -18,10 +18,12 @@ from worker.db.statements import run_scalars
 from worker.db.types import UtcDateTime
 from worker.db.wall_clock import WallClock
 
+SERVERS_CLOCK = select(func.clock_timestamp(type_=UtcDateTime()))
+
 
 def read_now(session: Session) -> datetime:
     """Return the database's time, aware UTC. Read once per claim or record and handed down."""
     if session.get_bind().dialect.name == "sqlite":
         return cast("WallClock", session.connection().info[CLOCK]).now()
-    now: datetime = run_scalars(session, select(func.clock_timestamp(type_=UtcDateTime()))).one()
+    now: datetime = run_scalars(session, SERVERS_CLOCK).one()
     return now
