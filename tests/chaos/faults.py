@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.chaos import beats, kills
+from tests.chaos import beats, kills, stops
 from tests.chaos.plan import Fault
 
 FAULTS: Mapping[str, Fault] = {
     "kill": kills.FAULT,
     "beat": beats.FAULT,
+    "stop": stops.STOP,
+    "roll": stops.ROLL,
 }
