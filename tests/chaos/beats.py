@@ -14,7 +14,6 @@ from tests.chaos.site import Site, open_site
 from tests.chaos.table import Row, row
 from tests.chaos.world import World
 
-NAME = "no Beat, then two"
 ABSENCE_S = 60.0
 SHORT_ABSENCE_S = 3.0
 TASKS = 120  # enqueued over the absence
@@ -32,9 +31,9 @@ def run(world: World, plan: Plan) -> Sequence[Row]:
         return [
             row(
                 site.account(),
-                fault=NAME,
+                name="beat",
+                fault="no Beat for 60 s, then two",
                 database=world.database,
-                rounds=len(recoveries),
                 recoveries=recoveries,
                 note=note,
             )

@@ -187,9 +187,9 @@ def work_off(lane: Lane, rounds: SimpleQueue[Round], *, plan: Plan) -> list[Row]
         rows.append(
             row(
                 account,
+                name="kill",
                 fault=f"SIGKILL {place}",
                 database=lane.site.world.database,
-                rounds=len(here),
                 recoveries=[one.recovery for one in here],
                 note=NOTE if lane.short else "",
             )

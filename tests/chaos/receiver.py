@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -69,9 +70,10 @@ class CountingReceiver:
             await asyncio.sleep(answer.after_s)
         status = answer.status if arrival.problem is None else 401
         response = web.Response(status=status)
-        await response.prepare(request)
-        await response.write_eof()
-        desk.ledger.answered(arrival, answer=status)
+        with suppress(ConnectionError):  # whoever sent it is dead
+            await response.prepare(request)
+            await response.write_eof()
+            desk.ledger.answered(arrival, answer=status)
         return response
 
     def _read(self, body: bytes, *, headers: dict[str, str]) -> Arrival:

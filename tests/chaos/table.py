@@ -17,10 +17,12 @@ HEAD = ("fault", "database", "rounds", "tasks", "lost", "duplicates", "wrong", "
 class Row:
     """One fault on one database. `recoveries`: seconds from each round's fault until all was delivered again.
 
-    `lost` and `wrong` hold a line for each, and both have to be empty; `note` is what a reader must know,
-    such as that leases were not waited for.
+    `name` is what `--only` knows it by, several rows may share one; `fault` is what a reader is told. `lost`
+    and `wrong` hold a line for each, and both have to be empty; `note` is what a reader must know, such as
+    that leases were not waited for.
     """
 
+    name: str
     fault: str
     database: str
     rounds: int
@@ -38,17 +40,25 @@ class Row:
 
 
 def row(
-    account: Account, *, fault: str, database: str, rounds: int, recoveries: Sequence[float], note: str = ""
+    account: Account,
+    *,
+    name: str,
+    fault: str,
+    database: str,
+    recoveries: Sequence[float],
+    also_wrong: Sequence[str] = (),
+    note: str = "",
 ) -> Row:
-    """Make the row of an account."""
+    """Make the row of an account; each round has a recovery."""
     return Row(
+        name=name,
         fault=fault,
         database=database,
-        rounds=rounds,
+        rounds=len(recoveries),
         tasks=account.tasks,
         duplicates=account.duplicates,
         lost=account.lost,
-        wrong=account.wrong,
+        wrong=(*account.wrong, *also_wrong),
         recoveries=tuple(recoveries),
         note=note,
     )
@@ -59,6 +69,7 @@ def merged(rows: Sequence[Row]) -> Row:
     first = rows[0]
     assert {(one.fault, one.database) for one in rows} == {(first.fault, first.database)}
     return Row(
+        name=first.name,
         fault=first.fault,
         database=first.database,
         rounds=sum(one.rounds for one in rows),
@@ -119,3 +130,15 @@ def as_json(report: Report) -> bytes:
 def from_json(text: bytes) -> Report:
     """Read a run."""
     return msgspec.json.decode(text, type=Report)
+
+
+def as_markdown(report: Report) -> str:
+    """Write the table as README shows it, each row with the command that does it again."""
+    head = ("fault", "database", "rounds", "tasks", "lost", "duplicates", "recovery p50", "max", "again with")
+    rows = []
+    for one in report.rows:
+        fault, database, rounds, tasks, lost, duplicates, _, middle, longest = cells(one)
+        again = f"`python -m tests.chaos --only {one.name}`"
+        rows.append((fault, database, rounds, tasks, lost, duplicates, middle, longest, again))
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
