@@ -141,7 +141,7 @@ def run(world: World, plan: Plan) -> Sequence[Row]:
 
 def outage(name: str, strike: Break, *, seconds: tuple[float, float], within_s: float = WITHIN_S) -> Outage:
     """Return an outage of this broker."""
-    return Outage(name=name, strike=strike, within_s=within_s, seconds=seconds)
+    return Outage(part="broker", name=name, strike=strike, within_s=within_s, seconds=seconds)
 
 
 @contextmanager

@@ -93,9 +93,9 @@ def rounds(site: Site, plan: Plan, *, apart: dict[str, float], by_s: float = 0.0
     site.ledger.strike(since=since)  # a lease that was cut short would be excused; an early retry is not
     made = row(
         site.account(of=tasks),
+        name="clock",
         fault="clock set by 1 h" if by_s else "clocks 30 s apart",
         database=site.world.database,
-        rounds=done,
         recoveries=recoveries,
     )
     workers = site.programs[:-1]

@@ -74,9 +74,9 @@ def rounds(site: Site, want: Want, plan: Plan, *, file: Path) -> Row:
         recoveries.append(site.recover(sorted(site.ledger.promised), since=back, seconds=LIMIT_S))
     made = row(
         site.account(),
+        name="disk",
         fault=want.fault,
         database=site.world.database,
-        rounds=len(recoveries),
         recoveries=recoveries,
     )
     lines = said(want.words, site.programs) - said_before

@@ -39,6 +39,7 @@ Break = Callable[[Site, float], float]  # breaks, has tasks watched, mends; retu
 class Outage:
     """One way to fail. `seconds`: how long it lasts, in the long and in the short form."""
 
+    part: str  # what `--only` knows it by
     name: str
     strike: Break
     within_s: float
@@ -63,9 +64,9 @@ def rounds_of(site: Site, outage: Outage, plan: Plan) -> Row:
         recoveries.append(site.recover(tasks, since=back, seconds=LIMIT_S))
     made = row(
         site.account(),
+        name=outage.part,
         fault=outage.name,
         database=site.world.database,
-        rounds=len(recoveries),
         recoveries=recoveries,
         note=SHORT_NOTE if plan.short else "",
     )
