@@ -22,6 +22,7 @@ from tests.chaos.meddlers import meddlers
 from tests.chaos.outages import Break, Outage, rounds_of, said, try_to_watch
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.proxy import Proxy, serve_proxy
+from tests.chaos.receiver import Answer
 from tests.chaos.site import Site, open_site
 from tests.chaos.table import Row
 from tests.chaos.world import World
@@ -94,8 +95,10 @@ class Database:
 
     def deadlocked(self, site: Site, seconds: float) -> float:
         """Write rows in another order than workers do, until one of them was ended for it."""
+        site.desk.decide = lambda _arrival: Answer(after_s=0.5)  # so that some are in flight at any moment
         with meddlers(self.connect, hold_s=0.3):
             self.busy_until(DEADLOCKED, site, seconds)
+        site.desk.decide = lambda _arrival: Answer()
         return time.monotonic()
 
     def cancelled(self, site: Site, seconds: float) -> float:
