@@ -2,6 +2,7 @@
 #
 #   make demo     run the main job once, on this machine, with nothing configured
 #   make test     all tests with branch coverage
+#   make chaos    break everything for an hour, count what is lost, and write README's table
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
 #   make format   let ruff rewrite what it can
@@ -14,7 +15,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fuzz check format
+.PHONY: help venv demo test chaos fuzz check format
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,6 +50,9 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/pytest --cov
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --json tests/chaos/survival.json --readme
 
 # What a run found interesting is kept for the next one. A broken promise ends it, with the input in .fuzz/crash-….
 fuzz: $(STAMP)
