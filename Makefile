@@ -1,11 +1,12 @@
 # Needs make and Python 3.11 or newer with its venv module; everything else is installed into .venv.
 #
 #   make demo     run the main job once, on this machine, with nothing configured
-#   make test     all tests with branch coverage
+#   make test     all tests with branch coverage, in one process per core (at most four)
 #   make chaos    break everything for an hour, count what is lost, and write README's table
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make check    ruff, mypy, import-linter
 #   make format   let ruff rewrite what it can
+#   make docs     write the documents that are drawn from the code
 
 SHELL := /bin/sh
 BIN := .venv/bin
@@ -15,7 +16,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test chaos fuzz check format
+.PHONY: help venv demo test chaos fuzz check format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -49,7 +50,7 @@ demo: $(STAMP)
 	@$(BIN)/suno-worker demo
 
 test: $(STAMP)
-	$(BIN)/pytest --cov
+	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
 chaos: $(STAMP)
 	$(BIN)/python -m tests.chaos --json tests/chaos/survival.json --readme
@@ -69,3 +70,7 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs: $(STAMP)
+	$(BIN)/python -m docs.callback
+	$(BIN)/python -m docs.architecture

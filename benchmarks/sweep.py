@@ -1,9 +1,10 @@
 """One measured sweep in a process of its own: `python -m benchmarks.sweep batches|rows …` prints JSON.
 
-`batches` is the whole poller with a client that answers from memory: every task stands where it stood, so
-nothing but the claim, the decision and the record of an unchanged answer is measured. `rows` is the plain
-design beside it: a claim per task, in one statement, which sets the next due time at once; an unchanged
-answer writes nothing more. That is kinder to it than it could be: it has no lease and no fencing token.
+`batches` is the whole poller with a client that has each answer in memory, as the bytes that a gateway of the
+family sends: every task stands where it stood. So the claim, the reading, the decision and the record of an
+unchanged answer are measured, and no HTTP. `rows` is the plain design beside it: a claim per task, in one
+statement, which sets the next due time at once; an unchanged answer writes nothing more. That is kinder to it
+than it could be: it reads no answer, and has no lease and no fencing token.
 
 The poll interval is 0, so that what was asked is due again behind the others: the sweep goes round until
 enough was asked, and nothing has to be made due from outside.
@@ -29,7 +30,7 @@ from worker.batches import ClaimedBatch, PolledGateway
 from worker.clients.gateway import GatewayTarget
 from worker.clients.portal import Portal
 from worker.core.lifecycle import Action, Known, Limits, Seen, Status, Times, advance
-from worker.core.wire import Fetch, Good, Reply
+from worker.core.wire import Fetch, Reply, read_batch
 from worker.db.session import make_engine, make_sessions
 from worker.poller import Poller
 from worker.stream import Claimed
@@ -50,6 +51,13 @@ UNCHANGED = Seen(
     times=Times(),
     data=None,
 )
+HEAD = b'{"code":"success","message":"","data":['
+ROW = (
+    b'{"id":4711,"created_at":1783400001,"updated_at":1783400012,"task_id":"@","platform":"suno","user_id":7,'
+    b'"group":"default","channel_id":3,"quota":150000,"action":"MUSIC","status":"IN_PROGRESS","fail_reason":"",'
+    b'"submit_time":1783400001,"start_time":1783400012,"finish_time":0,"progress":"50%","properties":{"input":'
+    b'"","upstream_model_name":"suno_music","origin_model_name":"suno_music"},"data":null}'
+)
 TARGET = GatewayTarget(
     name="hub",
     base_url="http://gateway.example",
@@ -68,7 +76,7 @@ UPDATE plain_tasks SET next_poll_at = :due WHERE id IN (
 
 
 class FromMemory:
-    """A gateway client that says of every task what is known already; it rings when enough was asked."""
+    """A gateway client to which every task stands where it stood; it rings when enough was asked."""
 
     def __init__(self, *, polls: int, enough: threading.Event) -> None:
         """Make a client that sets `enough` after so many tasks."""
@@ -78,12 +86,22 @@ class FromMemory:
     async def fetch(
         self, target: GatewayTarget, *, action: Action, task_ids: Sequence[str]
     ) -> AsyncIterator[tuple[tuple[str, ...], Reply]]:
-        """Answer as the real client, without HTTP."""
+        """Answer as the real client, without HTTP; putting the rows together costs 0.3 µs a task."""
         del target, action
         self._left -= len(task_ids)
         if self._left <= 0:
             self._enough.set()
-        yield tuple(task_ids), Good(observations=dict.fromkeys(task_ids, UNCHANGED))
+        body = HEAD + b",".join([ROW.replace(b"@", task_id.encode()) for task_id in task_ids]) + b"]}"
+        yield (
+            tuple(task_ids),
+            read_batch(
+                status_code=200,
+                content_type="application/json",
+                retry_after=None,
+                body=body,
+                asked=task_ids,
+            ),
+        )
 
 
 class TimedPoller(Poller):

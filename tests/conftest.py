@@ -1,7 +1,11 @@
 """Real servers and fresh, migrated databases for every test that asks for them.
 
-The servers start once per run and only when a test needs them. The migrations run once per kind of database;
-each test then gets a copy: `CREATE DATABASE … TEMPLATE` on PostgreSQL, a copied file on SQLite.
+The servers start once per process of the run and only when a test needs them. The migrations run once per
+kind of database; each test then gets a copy: `CREATE DATABASE … TEMPLATE` on PostgreSQL, a copied file on
+SQLite.
+
+Properties are tried with the same examples in every run, so that a change is what makes a run fail. With
+HYPOTHESIS_PROFILE=long they are tried with many more, and others each time.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from hypothesis import settings
 from sqlalchemy import Engine
 
 from tests.polling import Bench
@@ -27,6 +32,11 @@ TEMPLATE = "migrated"
 VALKEY_DATABASES = 16
 
 numbers = itertools.count(1)
+
+# No deadline: a busy machine is slow, which is no counterexample. No database of examples: a run is itself.
+settings.register_profile("suite", deadline=None, database=None, derandomize=True)
+settings.register_profile("long", deadline=None, database=None, max_examples=2_000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "suite"))
 
 
 def pytest_configure() -> None:

@@ -143,17 +143,20 @@ class Bench:
         """Let every cool-down and every wait be over."""
         with self.sessions.begin() as session:
             session.execute(update(Gateway).values(cooling_until=None))
-            session.execute(update(PollBatch).values(next_poll_at=self.now))
+        for batch in self.batches():
+            self._bring_nearer(batch, max(batch.next_poll_at - self.now, timedelta(0)))
 
     def pass_time(self, passed: timedelta) -> None:
         """Bring every poll nearer by as much as if the time had passed."""
         for batch in self.batches():
-            with self.sessions.begin() as session:
-                session.execute(
-                    update(PollBatch)
-                    .where(PollBatch.id == batch.id)
-                    .values(next_poll_at=batch.next_poll_at - passed)
-                )
+            self._bring_nearer(batch, passed)
+
+    def _bring_nearer(self, batch: PollBatch, passed: timedelta) -> None:
+        """Move a batch's last poll and its next one, so that what lies between them stays."""
+        polled = None if batch.last_polled_at is None else batch.last_polled_at - passed
+        values = {"next_poll_at": batch.next_poll_at - passed, "last_polled_at": polled}
+        with self.sessions.begin() as session:
+            session.execute(update(PollBatch).where(PollBatch.id == batch.id).values(values))
 
     def task(self, task_id: str) -> SunoTask:
         """Return a task's row."""

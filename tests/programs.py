@@ -1,4 +1,4 @@
-"""The real `celery -A worker worker|beat|flower`, as processes of their own whose words can be awaited."""
+"""The real `celery -A worker …` and other programs, as processes whose words can be awaited."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,10 +57,14 @@ class Program:
 
     def wait_for(self, words: str) -> str:
         """Return what was written once `words` are in it; fail when the program ends or stays silent."""
+        return self.wait_until(lambda text: words in text, what=repr(words))
+
+    def wait_until(self, holds: Callable[[str], bool], *, what: str) -> str:
+        """Return what was written once it is as asked; fail when the program ends or stays silent."""
         output = self.output
         with output.changed:
-            output.changed.wait_for(lambda: words in output.text or output.ended, timeout=PATIENCE_S)
-            assert words in output.text, f"{words!r} was not said:\n{output.text}"
+            output.changed.wait_for(lambda: holds(output.text) or output.ended, timeout=PATIENCE_S)
+            assert holds(output.text), f"{what} was not said:\n{output.text}"
             return output.text
 
     def end(self) -> str:
@@ -75,21 +79,19 @@ class Program:
 
 
 @contextmanager
-def running(
-    *arguments: str, settings: Mapping[str, str], folder: Path, celery: Sequence[str] = ("-m", "celery")
-) -> Iterator[Program]:
-    """Run `celery -A worker ARGUMENTS` in `folder` for the length of the block; then SIGTERM and wait.
+def running(*arguments: str, settings: Mapping[str, str], folder: Path) -> Iterator[Program]:
+    """Run `celery -A worker ARGUMENTS` in `folder` for the length of the block; then SIGTERM and wait."""
+    words = [sys.executable, "-m", "celery", "-A", "worker", *arguments]
+    with running_program(words, settings=settings, folder=folder) as program:
+        yield program
 
-    `celery` is what Python is told to run: a test may change something in the process before.
-    """
+
+@contextmanager
+def running_program(words: Sequence[str], *, settings: Mapping[str, str], folder: Path) -> Iterator[Program]:
+    """Run any program in `folder` for the length of the block; then SIGTERM and wait."""
     far_end, near_end = os.pipe()
     try:
-        child = spawn(
-            [sys.executable, *celery, "-A", "worker", *arguments],
-            environment={**os.environ, **settings},
-            folder=folder,
-            output=near_end,
-        )
+        child = spawn(words, environment={**os.environ, **settings}, folder=folder, output=near_end)
     finally:
         os.close(near_end)
     output = Output()

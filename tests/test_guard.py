@@ -25,6 +25,9 @@ from worker.db.models import SunoTask
 from worker.db.session import Sessions, make_engine, make_sessions, reading
 from worker.embedded.valkey import launch_valkey
 
+# They share one worker, so they run in one process of the test run.
+pytestmark = pytest.mark.xdist_group("guard")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:

@@ -117,10 +117,8 @@ def test_no_task_is_lost_whatever_interleaves(sessions: Sessions) -> None:
     run_state_machine_as_test(
         Here,
         settings=settings(
-            max_examples=30,
+            max_examples=settings().max_examples // 8,
             stateful_step_count=40,
-            deadline=None,
-            database=None,
             suppress_health_check=list(HealthCheck),
         ),
     )
@@ -134,7 +132,7 @@ def test_requests_stay_full_over_a_long_mixed_run(sessions: Sessions) -> None:
     ends: dict[str, datetime] = {}
     out: list[tuple[datetime, ClaimedBatch]] = []
     asked: list[int] = []
-    for tick in range(480):
+    for tick in range(300):
         sweeps.now = NOW + tick * SECOND
         for answer in [answer for answer in out if answer[0] <= sweeps.now]:
             out.remove(answer)

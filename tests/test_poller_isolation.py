@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import threading
 import time
 from collections import Counter
@@ -12,15 +13,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from tests.clients.hostile import drip_body, drip_head, endless_body, huge_body, reset_at_once, say_nothing
 from tests.clients.peers import Connection, Script, answer
 from tests.polling import Bench, seen, serving
+from worker.batches import ClaimedBatch, PolledGateway, claim_batches
 from worker.core.lifecycle import Status
 from worker.sandbox.faults import Fault, FaultKind
 from worker.sandbox.gateway import SandboxGateway
 from worker.sandbox.hosting import hosted
 from worker.sandbox.songs import SimulatedTask
+from worker.stream import Claimed
 
 PATIENCE_S = 20.0  # less than a request's own timeout of 30 s, which a delayed gateway would wait for
 SONGS = [f"song{number}" for number in range(20)]
@@ -128,6 +133,33 @@ def test_one_that_resets_and_one_that_is_not_there_delay_no_other(real: Bench, s
     assert [real.gateway(name).trouble for name in ("bad", "off", "good")] == ["network", "network", None]
 
 
+def test_items_that_make_no_sense_are_counted_and_told_once(
+    real: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Their tasks stay as they are and are not missing; the line has an excerpt; the others go on."""
+    sandbox = SandboxGateway(clock=lambda: datetime.now(UTC))
+    for name in ("a", "odd-1", "odd-2"):
+        sandbox.register(
+            SimulatedTask(
+                task_id=name, action="MUSIC", submitted_at=datetime.now(UTC), lasts=timedelta(hours=1)
+            )
+        )
+    sandbox.faults.switch_on(Fault(kind=FaultKind.MALFORMED, task_ids=("odd-*",)))
+    real.add("a", "odd-1", "odd-2", absences=1)
+
+    with hosted(sandbox.app()) as url, caplog.at_level(logging.WARNING):
+        poller = real.poller(real.polled("hub", base_url=url))
+        counts = []
+        for _ in range(2):
+            real.make_due()
+            counts.append(poller.run(stop=threading.Event(), ring_successor=real.rings.clear))
+
+    assert [(one["odd"], one["troubles"], one["transitions"]) for one in counts] == [(2, 0, 0)] * 2
+    assert {real.task(name).absences for name in ("a", "odd-1", "odd-2")} == {0}
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert 'odd answer: cannot be read: {"task_id":"odd-1","status":[42]' in line
+
+
 def test_a_page_instead_of_an_answer_is_named(real: Bench) -> None:
     """HTML with 200 is what a wrong base URL looks like; the row of the gateway says so."""
     sandbox = SandboxGateway(clock=lambda: datetime.now(UTC))
@@ -190,6 +222,25 @@ def test_a_gateway_whose_slots_are_taken_gives_its_turn_away(bench: Bench) -> No
     claimed = Counter(item.lease.gateway for item in poller.claim(free=8).items)
 
     assert claimed == {"full": 4, "other": 1}
+
+
+def test_what_was_claimed_before_an_error_is_asked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gateway whose claim fails for good leaves no lease of another idle; its own turn raises it."""
+
+    def claim_or_fail(
+        session: Session, *, gateway: PolledGateway, free: int, interval: timedelta, now: datetime
+    ) -> Claimed[ClaimedBatch]:
+        if gateway.target.name == "bad":
+            raise IntegrityError("claim", {}, Exception("no such thing"))
+        return claim_batches(session, gateway=gateway, free=free, interval=interval, now=now)
+
+    monkeypatch.setattr("worker.poller.claim_batches", claim_or_fail)
+    bench.add("a", gateway="good")
+    poller = bench.poller(bench.polled("bad"), bench.polled("good"))
+
+    assert [item.lease.gateway for item in poller.claim(free=8).items] == ["good"]
+    with pytest.raises(IntegrityError):
+        poller.claim(free=8)
 
 
 def test_old_tasks_do_not_stand_in_the_way_of_new_ones(bench: Bench) -> None:

@@ -10,15 +10,15 @@ import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import click
 import pytest
 import redis
 import yaml
 from sqlalchemy import Engine, select
 
 from tests.factory import add_gateway
+from tests.pages import ROOT, Page, check_usage
 from worker.celery import QUEUES, ROUTES
-from worker.cli import VERBS, main
+from worker.cli import VERBS
 from worker.cli.configuration import readable
 from worker.core import webhook
 from worker.core.lifecycle import Action, Status, Times, state_diagram
@@ -41,8 +41,8 @@ from worker.settings import Settings
 from worker.settings.gateway import LARGEST_BATCH, SINGLE_BATCH, Gateway
 from worker.settings.sources import sources
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGE = Page.read("README.md")
+README = PAGE.text
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXAMPLE_BROKER = "redis://:PASSWORD@localhost:6379/0"
 EXAMPLE_DATABASE = "postgresql+psycopg://worker:PASSWORD@localhost/worker"
@@ -57,32 +57,6 @@ RESULT = Result(
     progress=100,
     data="[]",
 )
-
-
-def blocks(language: str) -> list[str]:
-    """Return README's code blocks of one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-
-
-def block(language: str, *, holding: str) -> str:
-    """Return the one code block of a language that holds a text."""
-    (found,) = [one for one in blocks(language) if holding in one]
-    return found
-
-
-def commands(program: str) -> list[list[str]]:
-    """Return the words of each call of a program that README shows, at a prompt or in a sentence."""
-    lines = re.findall(r"(?:`|\$\()((?:suno-worker|celery|make) [^`\n)]+)[`)]", README)
-    for text in blocks("console"):
-        lines += re.findall(r"^\$ ((?:[^\\\n]|\\[\s\S])+)", text, re.MULTILINE)
-    calls = [shlex.split(line.replace("\\\n", ""), comments=True) for line in dict.fromkeys(lines)]
-    return [words for words in calls if words[0] == program]
-
-
-def table(*, first: str) -> list[list[str]]:
-    """Return the cells of README's table whose first column has this head."""
-    (found,) = re.findall(rf"^\| {re.escape(first)} \|.*\n\|[- |]+\|\n((?:\|.*\n)+)", README, re.MULTILINE)
-    return [[cell.strip() for cell in row.strip("|").split(" |")] for row in found.splitlines()]
 
 
 def row(variable: str, *, default: str | None, unit: str, meaning: str | None) -> str:
@@ -143,27 +117,16 @@ def test_variables() -> None:
 
 def test_state_diagram() -> None:
     """README's diagram is drawn from the law of the statuses."""
-    assert block("mermaid", holding="stateDiagram").rstrip("\n") == state_diagram()
+    assert PAGE.block("mermaid", holding="stateDiagram").rstrip("\n") == state_diagram()
 
 
-@pytest.mark.parametrize("words", commands("suno-worker"), ids=shlex.join)
+@pytest.mark.parametrize("words", PAGE.commands("suno-worker"), ids=shlex.join)
 def test_commands(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every `suno-worker …` of README is a command with such options."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "TASKS.jsonl").touch()
-    command: click.Command = main
-    context = click.Context(main)
-    arguments = words[1:]
-    while isinstance(command, click.Group):
-        found = command.get_command(context, arguments[0])
-        assert found is not None
-        command, arguments = found, arguments[1:]
-
-    with command.make_context(shlex.join(words), arguments) as parsed:  # exits where the usage is wrong
-        assert parsed.command is command
+    check_usage(words, folder=tmp_path, monkeypatch=monkeypatch)
 
 
-@pytest.mark.parametrize("words", commands("celery"), ids=shlex.join)
+@pytest.mark.parametrize("words", PAGE.commands("celery"), ids=shlex.join)
 def test_celery_commands(words: list[str]) -> None:
     """Every `celery …` of README runs this app, and names queues that exist."""
     assert words[1:3] == ["-A", "worker"]
@@ -175,41 +138,41 @@ def test_celery_commands(words: list[str]) -> None:
 def test_compose_commands() -> None:
     """What README copies and scales is in the repository and in the compose file."""
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
-    scaled = [words[-1] for words in commands("docker") if "--scale" in words]
+    scaled = [words[-1] for words in PAGE.commands("docker") if "--scale" in words]
 
     assert [one.partition("=")[0] in services for one in scaled] == [True]
-    assert all((ROOT / words[1]).is_file() for words in commands("cp"))
+    assert all((ROOT / words[1]).is_file() for words in PAGE.commands("cp"))
 
 
 def test_make_targets() -> None:
     """Every `make …` of README is a target."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 
-    assert {words[1] for words in commands("make")} <= targets
+    assert {words[1] for words in PAGE.commands("make")} <= targets
 
 
 def test_verbs() -> None:
     """README's table of commands is the list of `suno-worker --help`."""
-    shown = {cells[0].strip("`"): cells[1] for cells in table(first="command")}
+    shown = {cells[0].strip("`"): cells[1] for cells in PAGE.table(first="command")}
 
     assert shown == {verb: line for verb, (_, line) in VERBS.items()}
 
 
 def test_celery_tasks() -> None:
     """README's table of Celery tasks has every task with its queue."""
-    shown = {name.strip("`"): queue.strip("`") for name, queue, *_ in table(first="Celery task")}
+    shown = {name.strip("`"): queue.strip("`") for name, queue, *_ in PAGE.table(first="Celery task")}
 
     assert shown == ROUTES
 
 
 def test_arguments() -> None:
     """README's table of arguments has every one that an enqueue takes."""
-    assert tuple(cells[0].strip("`") for cells in table(first="argument")) == ARGUMENTS
+    assert tuple(cells[0].strip("`") for cells in PAGE.table(first="argument")) == ARGUMENTS
 
 
 def test_body() -> None:
     """README's example of a body has the fields that are sent, in their order."""
-    shown = json.loads(block("json", holding="notify_hook"))
+    shown = json.loads(PAGE.block("json", holding="notify_hook"))
 
     assert list(shown) == list(json.loads(encode_body(RESULT)))
 
@@ -220,7 +183,7 @@ def test_headers() -> None:
         delivery_id="msg_1", attempt=1, timestamp=0, secrets=[b"s" * 24], body=b"", version="1"
     )
 
-    assert [cells[0].strip("`") for cells in table(first="header")] == list(sent)
+    assert [cells[0].strip("`") for cells in PAGE.table(first="header")] == list(sent)
 
 
 def run(code: str) -> dict[str, object]:
@@ -293,7 +256,7 @@ def waits(promise: str) -> list[timedelta]:
 def test_verification(capsys: pytest.CaptureFixture[str]) -> None:
     """README's receiver takes our webhook once, and refuses it when a byte differs or the headers are odd."""
     whsec = new_secret(b"s" * 32)
-    receive = run(block("python", holding="standardwebhooks").replace("whsec_…", whsec))["receive"]
+    receive = run(PAGE.block("python", holding="standardwebhooks").replace("whsec_…", whsec))["receive"]
     assert callable(receive)
     body = encode_body(RESULT)
     headers = webhook.headers(
@@ -313,7 +276,7 @@ def test_verification(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_send_task(broker_url: str) -> None:
     """README's sender puts one message into the list `enqueue`, with arguments that are taken."""
-    run(block("python", holding="send_task").replace(EXAMPLE_BROKER, broker_url))
+    run(PAGE.block("python", holding="send_task").replace(EXAMPLE_BROKER, broker_url))
 
     with redis.Redis.from_url(broker_url) as client:
         (message,) = client.lrange("enqueue", 0, -1)
@@ -330,7 +293,7 @@ def test_own_transaction(postgresql_url: str) -> None:
     with sessions.begin() as session:
         add_gateway(session, name="mygateway")
 
-    names = run(block("python", holding="create_engine").replace(EXAMPLE_DATABASE, postgresql_url))
+    names = run(PAGE.block("python", holding="create_engine").replace(EXAMPLE_DATABASE, postgresql_url))
 
     with sessions() as session:
         assert session.scalars(select(SunoTask.gateway)).all() == ["mygateway"]
@@ -342,7 +305,7 @@ def test_own_transaction(postgresql_url: str) -> None:
 
 def test_flower_request() -> None:
     """README's request to Flower sends arguments that are taken."""
-    (words,) = commands("curl")
+    (words,) = PAGE.commands("curl")
 
     assert words[3].endswith("/api/task/send-task/suno.enqueue")
     assert parse_request(json.loads(words[5])["kwargs"]).task_id == "TASK_ID"
@@ -360,7 +323,7 @@ def test_dependencies() -> None:
     }
     (development,) = re.findall(r"^For development: (.*?)\n\n", README, re.DOTALL | re.MULTILINE)
 
-    assert {cells[0] for cells in table(first="package")} == needed
+    assert {cells[0] for cells in PAGE.table(first="package")} == needed
     for one in extras["dev"][1:]:
         name = name_of(one)
         assert name.removeprefix("pytest-") in development, name
@@ -373,5 +336,5 @@ def name_of(requirement: str) -> str:
 
 def test_links() -> None:
     """README's links into the repository lead to files."""
-    for target in re.findall(r"\]\((?!http)([^)]+)\)", README):
-        assert (ROOT / target).is_file(), target
+    for target in PAGE.links():
+        assert (ROOT / target).exists(), target

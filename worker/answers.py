@@ -15,14 +15,14 @@ from sqlalchemy.orm import Session
 from worker.asking import Polled
 from worker.batches import ClaimedBatch
 from worker.core.lifecycle import Limits, Seen, Status, Step, Unanswered, advance
-from worker.core.wire import Good
+from worker.core.wire import Good, Trouble
 from worker.db import poll_batches
 from worker.db.own_ends import ended_by_us
 from worker.db.suno_tasks import Watched
 from worker.health import Shift, log_shift, record_reply
 from worker.oddities import Oddities
 from worker.outbox import write_steps
-from worker.release import Pace, keep_lease, move_refused
+from worker.release import Pace, keep_lease, move_guilty
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ def write_answer(
         name = batch.lease.gateway
         shift = record_reply(session, name=name, reply=polled.reply, base=cooldown, now=now)
     if polled.end is not None:
-        move_refused(session, batch, polled.end, pace=pace, now=now)
+        move_guilty(session, batch, polled.end, pace=pace, now=now)
         poll_batches.delete_empty(session, batch_id=batch.lease.batch_id)
     return Written(steps=steps, owed=owed, shift=shift)
 
@@ -112,7 +112,7 @@ def log_answer(batch: ClaimedBatch, polled: Polled, written: Written | Late, *, 
         return
     if written.shift is not None:
         log_shift(written.shift)
-    _log_refusals(batch, polled, where=where)
+    _log_guilty(batch, polled, where=where)
     if isinstance(polled.reply, Good):
         for oddity in oddities.untold(gateway=batch.lease.gateway, oddities=polled.reply.oddities):
             logger.warning("%s odd answer: %s", where, oddity)
@@ -122,23 +122,24 @@ def log_answer(batch: ClaimedBatch, polled: Polled, written: Written | Late, *, 
             logger.info("%s task_id=%s %s -> %s", where, ascii(watched.task_id), before, Status(after))
 
 
-def _log_refusals(batch: ClaimedBatch, polled: Polled, *, where: str) -> None:
+def _log_guilty(batch: ClaimedBatch, polled: Polled, *, where: str) -> None:
     """Tell what a search found; an id that has long been on its own is not mentioned again."""
     end = polled.end
-    if end is None or polled.is_trouble or not end.complaint or (batch.lease.alone and len(batch.tasks) == 1):
+    if end is None or end.failed is None or batch.is_lone:
         return
-    for task_id in end.refused:
+    for task_id in end.guilty:
         logger.warning(
-            "%s task_id=%s is refused, also when asked alone; it is asked again, rarely: %s",
+            "%s task_id=%s fails also when asked alone; it is asked again, rarely: %s",
             where,
             ascii(task_id),
-            end.complaint,
+            end.failed.message,
         )
-    if not end.refused and not end.alone:
+    none_found = not (end.guilty or end.alone or polled.is_trouble)
+    if none_found and end.failed.trouble in (Trouble.REFUSED, Trouble.TOO_LARGE):
         logger.warning(
             "%s refused %d ids at once and none of them alone; lower WORKER_GATEWAYS__%s__BATCH_SIZE: %s",
             where,
             len(batch.tasks),
             batch.lease.gateway.upper(),
-            end.complaint,
+            end.failed.message,
         )

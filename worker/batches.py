@@ -16,6 +16,7 @@ from worker.db import gateways, poll_batches, suno_tasks
 from worker.db.claimable import Claimable
 from worker.db.poll_batches import Lease
 from worker.db.suno_tasks import Watched
+from worker.holding import Holding, monotonic
 from worker.merging import Merging, merge_due
 from worker.stream import Claimed
 
@@ -31,13 +32,30 @@ class PolledGateway:
     concurrency: int
     cooldown: timedelta
 
+    @property
+    def lease(self) -> timedelta:
+        """How long a claim holds from its beginning, and from each record that is not the last."""
+        return self.target.timeout + LEASE_MARGIN
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedBatch:
-    """A poll batch under lease with its tasks."""
+    """A poll batch under lease with its tasks.
+
+    `doubted`: it was refused, or its last answer was trouble, so one of its ids may be to blame; nothing has
+    been merged into it since. `others_answered`: and the gateway has given another batch a good answer since.
+    """
 
     lease: Lease
     tasks: Mapping[str, Watched]
+    doubted: bool
+    others_answered: bool
+    holding: Holding
+
+    @property
+    def is_lone(self) -> bool:
+        """Whether it is one task that was set apart, because it fails also when asked alone."""
+        return self.lease.alone and len(self.tasks) == 1
 
 
 def claim_batches(
@@ -48,8 +66,10 @@ def claim_batches(
     `interval` is the time between two polls of the youngest batches.
     """
     name = gateway.target.name
-    if not poll_batches.any_due(session, gateway=name, now=now):
-        return Claimed(items=[], more=False)  # an idle gateway costs this one look and no lock
+    since = monotonic()
+    look = poll_batches.look(session, gateway=name, now=now)
+    if not look.is_due:  # an idle gateway costs this one look and no lock
+        return Claimed(items=[], more=False, due_in=look.next_in)
     health = gateways.lock(session, name=name)
     if health is None or (health.cooling_until is not None and health.cooling_until > now):
         return Claimed(items=[], more=False)
@@ -61,13 +81,23 @@ def claim_batches(
         return Claimed(items=[], more=True)
     merging = Merging(gateway=name, batch_size=gateway.batch_size, interval=interval, now=now)
     merged = merge_due(session, merging=merging, most=most)
-    items = _lease(session, batches=merged.batches, gateway=gateway, now=now)
-    return Claimed(items=items, more=merged.more)
+    leases = _lease(session, batches=merged.batches, gateway=gateway, now=now)
+    items = [
+        ClaimedBatch(
+            lease=lease,
+            tasks=tasks,
+            doubted=batch.doubted,
+            others_answered=batch.doubted and not health.failures,
+            holding=Holding(since=since, lasts=gateway.lease),
+        )
+        for batch, (lease, tasks) in zip(merged.batches, leases, strict=True)
+    ]
+    return Claimed(items=items, more=merged.more, due_in=look.next_in)
 
 
 def _lease(
     session: Session, *, batches: Sequence[Claimable], gateway: PolledGateway, now: datetime
-) -> list[ClaimedBatch]:
+) -> list[tuple[Lease, dict[str, Watched]]]:
     """Lease batches that this transaction has locked; their age and size become those of their tasks now."""
     if not batches:
         return []
@@ -79,14 +109,11 @@ def _lease(
             action=batch.action,
             claims=batch.claims + 1,
             youngest_at=max((task.known.enqueued_at for task in tasks[batch.id]), default=batch.youngest_at),
-            leased_until=now + gateway.target.timeout + LEASE_MARGIN,
+            leased_until=now + gateway.lease,
             alone=batch.alone,
         )
         for batch in batches
     ]
     sizes = {batch_id: len(found) for batch_id, found in tasks.items()}
     poll_batches.write_leases(session, leases=leases, sizes=sizes)
-    return [
-        ClaimedBatch(lease=lease, tasks={task.task_id: task for task in tasks[lease.batch_id]})
-        for lease in leases
-    ]
+    return [(lease, {task.task_id: task for task in tasks[lease.batch_id]}) for lease in leases]

@@ -66,7 +66,7 @@ def _seen(batches: Iterable[Claimable], *, merging: Merging) -> list[Batch]:
             action=batch.action,
             size=batch.size,
             interval=poll_interval(age=merging.now - batch.youngest_at, interval=merging.interval),
-            alone=batch.alone,
+            alone=batch.doubted,
         )
         for batch in batches
     ]

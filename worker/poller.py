@@ -23,6 +23,7 @@ from worker.core.wire import Good
 from worker.db.clock import read_now
 from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, persist
 from worker.db.session import Sessions
+from worker.holding import monotonic
 from worker.oddities import Oddities
 from worker.release import Pace
 from worker.stream import Claimed, Stream, Submit
@@ -78,6 +79,10 @@ class Poller:
         slots = sum(gateway.concurrency for gateway in polled.values())
         self._stream = Stream(name="suno.poll", slots=slots, work=self, submit=submit)
 
+    def wake(self) -> None:
+        """Have a run that waits look up at once, at what is due and whether it is to stop."""
+        self._stream.ring()
+
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""
         self._stop = stop
@@ -90,6 +95,7 @@ class Poller:
         """Take due batches of the gateways in rotation, within each one's limit over all workers."""
         taken: list[ClaimedBatch] = []
         more = False
+        waits: list[timedelta] = []
         names = sorted(self._polled)
         self._rotation += 1
         for offset in range(len(names)):
@@ -105,14 +111,18 @@ class Poller:
                         interval=self._poll_interval,
                         now=read_now(session),
                     )
-            except DATABASE_TROUBLE as error:
-                if not is_passing(error):
+            except Exception as error:
+                if is_passing(error):
+                    logger.warning("the database is away; nothing was claimed: %s", describe(error))
+                elif taken:  # Those are leased, so they are asked; the error is met again by the next claim.
+                    logger.exception("gateway=%s: nothing was claimed", name)
+                else:
                     raise
-                logger.warning("the database is away; nothing was claimed: %s", describe(error))
-                break
+                return Claimed(items=taken, more=more)
             taken += claimed.items
             more = more or claimed.more
-        return Claimed(items=taken, more=more)
+            waits += [claimed.due_in] if claimed.due_in is not None else []
+        return Claimed(items=taken, more=more, due_in=min(waits, default=None))
 
     def call(self, item: ClaimedBatch) -> AsyncIterator[Polled]:
         """Ask the gateway, one request after the other."""
@@ -135,13 +145,15 @@ class Poller:
                 logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
                     "poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error)
                 )
+                batch.holding.stop()
                 self._counts.lost += 1
         if owed:
             self._ring_deliver()
 
     def _record_one(self, batch: ClaimedBatch, polled: Polled) -> int:
         gateway = self._polled[batch.lease.gateway]
-        pace = Pace(interval=self._poll_interval, timeout=gateway.target.timeout)
+        pace = Pace(interval=self._poll_interval, lease=gateway.lease)
+        since = monotonic()
         with self._sessions.begin() as session:
             now = read_now(session)
             written = write_answer(
@@ -149,8 +161,11 @@ class Poller:
             )
         log_answer(batch, polled, written, oddities=self._oddities)
         if isinstance(written, Late):
+            batch.holding.stop()
             self._counts.lost += 1
             return 0
+        if polled.end is None:
+            batch.holding.lengthen(since=since, lasts=gateway.lease)
         self._counts.add(polled, written)
         return written.owed
 

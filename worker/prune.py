@@ -7,16 +7,19 @@ PENDING. Rejections go after 7 days or beyond 10,000; origins that nothing refer
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, select
 from sqlalchemy.orm import Session
 
 from worker.db import deliveries
 from worker.db.clock import read_now
 from worker.db.models import Attempt, Delivery, Origin, Rejection, SunoTask, Transition
 from worker.db.session import Sessions
+
+# (session, now) -> how many rows were looked at, and how many of them went.
+Step = Callable[[Session, datetime], tuple[int, int]]
 
 GROUP = 200  # rows of one transaction
 REJECTIONS_KEPT_FOR = timedelta(days=7)
@@ -26,35 +29,44 @@ ORIGINS_KEPT_FOR = timedelta(days=7)
 
 def prune(sessions: Sessions, *, retention: timedelta, stop: threading.Event) -> dict[str, int]:
     """Delete what is past its time; return how much of each. `stop` ends it between two transactions."""
-    return {
-        "suno_tasks": _drain(
-            sessions, lambda session, now: _prune_tasks(session, before=now - retention), stop=stop
-        ),
-        "rejections": _drain(sessions, _prune_rejections, stop=stop),
-        "origins": _drain(sessions, _prune_origins, stop=stop),
+    removed = dict.fromkeys(("suno_tasks", "rejections", "origins"), 0)
+    for what, number in pruned(sessions, retention=retention, stop=stop):
+        removed[what] += number
+    return removed
+
+
+def pruned(sessions: Sessions, *, retention: timedelta, stop: threading.Event) -> Iterator[tuple[str, int]]:
+    """Do the same step by step: yield after each transaction what went in it, and how many."""
+    steps: dict[str, Step] = {
+        "suno_tasks": lambda session, now: _prune_tasks(session, before=now - retention),
+        "rejections": _prune_rejections,
+        "origins": _prune_origins,
     }
+    for what, step in steps.items():
+        looked_at = GROUP
+        while looked_at >= GROUP and not stop.is_set():
+            with sessions.begin() as session:
+                looked_at, removed = step(session, read_now(session))
+            yield what, removed
 
 
-def _drain(
-    sessions: Sessions, step: Callable[[Session, datetime], tuple[int, int]], *, stop: threading.Event
-) -> int:
-    total = 0
-    while not stop.is_set():
-        with sessions.begin() as session:
-            looked_at, removed = step(session, read_now(session))
-        total += removed
-        if looked_at < GROUP:
-            break
-    return total
+def count_past(session: Session, *, retention: timedelta) -> int:
+    """Return how many Suno tasks a run would delete now; those whose delivery is PENDING stay."""
+    old = select(func.count()).where(_past(before=read_now(session) - retention))
+    return session.scalars(old).one()
 
 
-def _prune_tasks(session: Session, *, before: datetime) -> tuple[int, int]:
+def _past(*, before: datetime) -> ColumnElement[bool]:
     pending = exists().where(
         Delivery.suno_task_id == SunoTask.id, Delivery.state == deliveries.State.PENDING.value
     )
+    return and_(SunoTask.finished_at < before, ~pending)
+
+
+def _prune_tasks(session: Session, *, before: datetime) -> tuple[int, int]:
     old = (
         select(SunoTask.id)
-        .where(SunoTask.finished_at < before, ~pending)
+        .where(_past(before=before))
         .order_by(SunoTask.finished_at)
         .limit(GROUP)
         .with_for_update(skip_locked=True, of=SunoTask)

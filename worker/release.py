@@ -1,8 +1,9 @@
 """Lengthen or end a poll batch's lease after an answer, and decide when the batch is asked again.
 
 A batch is due again after its cadence. After trouble of the gateway it stays due, for it is the gateway that
-waits. An id that the gateway refuses even when it is asked alone gets a batch of its own, which is asked as
-rarely as the oldest ones and never merged, until the gateway answers or the task's time is over.
+waits; that it was due at the moment of its last answer is also what tells the next claim of the trouble. A
+*guilty* id, which fails even when it is asked alone, gets a batch of its own, which is asked as rarely as the
+oldest ones and never merged, until the gateway answers or the task's time is over.
 """
 
 from __future__ import annotations
@@ -14,55 +15,57 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from worker.asking import End, Polled
-from worker.batches import LEASE_MARGIN, ClaimedBatch
+from worker.batches import ClaimedBatch
 from worker.core.schedule import next_poll_wait, refused_poll_wait
 from worker.core.wire import Bad, Trouble
 from worker.db import poll_batches
 from worker.db.refused import move_apart
 
+AT_ONCE = timedelta.resolution  # not 0: only trouble leaves a batch due at the moment of its answer
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often is asked: the interval of a young batch, and how long one request may take."""
+    """How often is asked: the interval of a young batch, and how long a lease holds after a record."""
 
     interval: timedelta
-    timeout: timedelta
+    lease: timedelta
 
 
 def keep_lease(session: Session, batch: ClaimedBatch, polled: Polled, *, pace: Pace, now: datetime) -> bool:
     """Lengthen the lease, or end it with the last answer; False when it has been taken over."""
     lease = batch.lease
     if polled.end is None:
-        until = now + pace.timeout + LEASE_MARGIN
-        return poll_batches.renew_lease_seen(session, lease=lease, leased_until=until, now=now)
+        return poll_batches.renew_lease_seen(session, lease=lease, leased_until=now + pace.lease, now=now)
     wait = _wait(batch, polled, polled.end, pace=pace, now=now)
-    alone = polled.end.alone or _is_refused(batch, polled.end)
+    alone = polled.end.alone or _is_guilty(batch, polled.end)
     return poll_batches.release_lease_seen(
         session, lease=lease, next_poll_at=now + wait, alone=alone, now=now
     )
 
 
-def move_refused(session: Session, batch: ClaimedBatch, end: End, *, pace: Pace, now: datetime) -> None:
-    """Give each refused task a batch of its own; the only one of its batch has that already."""
-    if _is_refused(batch, end):
+def move_guilty(session: Session, batch: ClaimedBatch, end: End, *, pace: Pace, now: datetime) -> None:
+    """Give each guilty task a batch of its own; the only one of its batch has that already."""
+    if _is_guilty(batch, end):
         return
-    for task_id in end.refused:
+    for task_id in end.guilty:
         wait = refused_poll_wait(interval=pace.interval, jitter=_jitter())
         move_apart(session, lease=batch.lease, watched=batch.tasks[task_id], next_poll_at=now + wait)
 
 
 def _wait(batch: ClaimedBatch, polled: Polled, end: End, *, pace: Pace, now: datetime) -> timedelta:
-    if _is_refused(batch, end):
+    is_bad = isinstance(polled.reply, Bad)
+    if _is_guilty(batch, end) or (is_bad and batch.is_lone):
         return refused_poll_wait(interval=pace.interval, jitter=_jitter())
-    if isinstance(polled.reply, Bad) and polled.reply.trouble is not Trouble.REFUSED:
+    if polled.is_trouble and isinstance(polled.reply, Bad) and polled.reply.trouble is not Trouble.REFUSED:
         return timedelta(0)
     age = now - batch.lease.youngest_at
-    return next_poll_wait(age=age, interval=pace.interval, jitter=_jitter())
+    return max(next_poll_wait(age=age, interval=pace.interval, jitter=_jitter()), AT_ONCE)
 
 
-def _is_refused(batch: ClaimedBatch, end: End) -> bool:
-    """Whether the batch is one task, and it is refused."""
-    return len(batch.tasks) == 1 and end.refused != ()
+def _is_guilty(batch: ClaimedBatch, end: End) -> bool:
+    """Whether the batch is one task, and it is guilty."""
+    return len(batch.tasks) == 1 and end.guilty != ()
 
 
 def _jitter() -> float:

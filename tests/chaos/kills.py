@@ -2,7 +2,8 @@
 
 Up to 16 installations stand beside each other, each with its own database, broker, worker and Beat, so that
 many rounds wait out their leases at the same time. A round: the worker dies while tasks come in, and the next
-one heals what it left behind. Recovery is counted from the kill until the last result of the round has come and is recorded.
+one heals what it left behind. Recovery is counted from the kill until the last result of the round has come
+and is recorded.
 
 A worker that dies before it acknowledges an enqueue leaves its message to the broker, which gives it back
 after 180 s (`visibility_timeout`).

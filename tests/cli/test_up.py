@@ -33,6 +33,9 @@ WORKER_READY = " ready."
 FLOWER_PASSWORD = "me:of-flower"
 LISTEN = "0A"  # the state in /proc/net/tcp
 
+# For those that share the one `up` of `running_up`: they run in one process of the test run.
+together = pytest.mark.xdist_group("up")
+
 GATEWAY = {
     "WORKER_GATEWAYS__MAIN__BASE_URL": "http://127.0.0.1:9",  # nothing listens there
     "WORKER_GATEWAYS__MAIN__API_KEY": "sk-of-the-main-gateway",
@@ -108,6 +111,7 @@ def running_up(place: Path, flower_port: int) -> Iterator[Program]:
         yield program
 
 
+@together
 def test_it_migrates_and_says_where_everything_is(running_up: Program, place: Path, flower_port: int) -> None:
     """The first lines name the database, the broker, the queues, Flower and how to enqueue, and no secret."""
     said = running_up.output.text
@@ -120,6 +124,7 @@ def test_it_migrates_and_says_where_everything_is(running_up: Program, place: Pa
     assert GATEWAY["WORKER_GATEWAYS__MAIN__API_KEY"] not in said
 
 
+@together
 def test_the_brokers_address_is_its_owners_alone(running_up: Program, place: Path) -> None:
     """`broker-url` has mode 0600, and its password is in no argument of any process."""
     file = place / ".suno-worker" / "broker-url"
@@ -132,6 +137,7 @@ def test_the_brokers_address_is_its_owners_alone(running_up: Program, place: Pat
     assert [kind for kind, pid in pids.items() if password in command_line(pid)] == []
 
 
+@together
 def test_a_second_up_is_refused(running_up: Program, place: Path) -> None:
     """A second `up` on the same database ends with exit 1 and one line that names the first."""
     second = call("up", folder=place)
@@ -144,6 +150,7 @@ def test_a_second_up_is_refused(running_up: Program, place: Path) -> None:
     assert second.stdout == ""
 
 
+@together
 def test_another_service_enqueues_through_the_brokers_address(running_up: Program, place: Path) -> None:
     """What a plain Celery client sends to the address in `broker-url` is a row soon after."""
     url = (place / ".suno-worker" / "broker-url").read_text()
@@ -157,6 +164,7 @@ def test_another_service_enqueues_through_the_brokers_address(running_up: Progra
     assert '"status":"SUBMITTED"' in shown.stdout
 
 
+@together
 def test_flower_listens_on_this_machine_alone(running_up: Program, flower_port: int) -> None:
     """`--flower` serves on loopback at the given port, and nowhere else."""
     wait_until_listening(running_up, port=flower_port)
@@ -166,6 +174,7 @@ def test_flower_listens_on_this_machine_alone(running_up: Program, flower_port: 
     assert listening_on(flower_port) == ["127.0.0.1"]
 
 
+@together
 def test_flower_knows_the_worker(running_up: Program, flower_port: int) -> None:
     """Flower's `/api/workers` names the worker with its statistics and its queues; that it looked for one
     before there was any is not told as a failure.

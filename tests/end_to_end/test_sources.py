@@ -14,6 +14,9 @@ import pytest
 from tests.end_to_end.conftest import API_KEY, Installation, clock
 from worker.sandbox.songs import SimulatedTask
 
+# They share one installation, so they run in one process of the test run.
+pytestmark = pytest.mark.xdist_group("sources")
+
 SAMPLES = Path(__file__).parents[1] / "samples"
 
 # What a JSON library would tidy up: spaces, escaped and raw letters, doubled names, numbers no float holds.

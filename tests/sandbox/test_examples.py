@@ -196,13 +196,15 @@ async def odd_lists(play: Play) -> None:
 
 
 async def mistyped(play: Play) -> None:
-    """The odd item says nothing of its task's status; the other counts."""
+    """The odd item cannot be read, and what it says is shown once; the other counts."""
     play.submit("a", "odd-1")
     reply = await play.good()
     seen, odd = reply.observations["a"], reply.observations["odd-1"]
     assert isinstance(seen, Seen)
     assert seen.status is Status.SUBMITTED
-    assert isinstance(odd, Unreadable) or (isinstance(odd, Seen) and odd.status is None)
+    assert isinstance(odd, Unreadable)
+    assert '"task_id":"odd-1"' in odd.excerpt
+    assert reply.oddities == (f"cannot be read: {odd.excerpt}",)
 
 
 async def unknown_words(play: Play) -> None:

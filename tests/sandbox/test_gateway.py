@@ -401,11 +401,11 @@ def test_a_malformed_item_names_its_task(http: httpx.Client, gateway: SandboxGat
     """The fault `malformed` keeps the id and spoils the rest, and spares the other items."""
     first, second = submit(http), submit(http)
     gateway.faults.switch_on(Fault(kind=FaultKind.MALFORMED, task_ids=(first,)))
-    spoiled = {"task_id": first, "status": 42, "progress": [], "fail_reason": {"?": None}}
+    spoiled = {"task_id": first, "status": [42], "progress": [], "fail_reason": {"?": None}}
 
     assert http.get(f"{prefix}/suno/fetch/{first}").json()["data"] == spoiled
     batch = http.post("/suno/fetch", json={"ids": [first, second]}).json()["data"]
-    assert [item["status"] for item in batch] == [42, "SUBMITTED"]
+    assert [item["status"] for item in batch] == [[42], "SUBMITTED"]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
         ),
         "check": ("worker.cli.checks:check", "Check settings, database, broker and gateways."),
         "migrate": ("worker.cli.operations:migrate", "Bring the database to this version's tables."),
+        "prune": ("worker.cli.pruning:prune", "Delete now what is past its retention."),
         "settings": (
             "worker.cli.configuration:settings",
             "Show every setting with its source, secrets masked.",

@@ -18,18 +18,18 @@ def migrate() -> None:
     """Bring the database to this version's tables, and note the configured gateways in it.
 
     Run it before the workers of a new version. Two at once are safe: the second waits for the first and finds
-    nothing to do.
+    nothing to do. After a way back to the version before, the newer tables stay: they serve both.
     """
     settings = load_settings()
     with open_database(settings, create=True) as sessions:
         engine = sessions.kw["bind"]
         newer = unknown(engine)
-        if newer:
-            raise click.ClickException(
-                f"the database was migrated by a newer version ({', '.join(newer)}): install that one here"
-            )
-        applied = upgrade(engine)
+        applied = [] if newer else upgrade(engine)
         with sessions.begin() as session:
             gateways.remember(session, batch_sizes=policy_of(settings).batch_sizes, now=read_now(session))
     done = f"applied {', '.join(applied)}" if applied else "nothing to do"
+    if newer:
+        done = (
+            f"migrated by a newer version ({', '.join(newer)}), whose tables serve the one before it; {done}"
+        )
     click.echo(f"{database_place(settings)}: {done}")

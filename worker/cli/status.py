@@ -9,14 +9,17 @@ from typing import Any
 
 import click
 from redis import RedisError
+from rich.console import Group
 from rich.live import Live
 
 from worker import dead_letters
 from worker.advice import advice
 from worker.cli.connections import open_broker, open_database
-from worker.cli.terminal import JSON, Section, at, drawn, examples, print_json, print_sections
+from worker.cli.terminal import JSON, Section, at, beside, drawn, examples, print_json, print_sections
+from worker.cli.watching import RECEIVERS_SHOWN, Watch, receivers_section
 from worker.core.wire import Trouble
 from worker.db.clock import read_now
+from worker.db.origin_overview import read_receivers
 from worker.db.overview import GatewayHealth, Overview, read_overview
 from worker.db.session import Sessions, reading
 from worker.settings import Settings, load_settings
@@ -55,12 +58,22 @@ def _watch(sessions: Sessions, *, settings: Settings, as_json: bool) -> None:
         while True:
             _print(*_look(sessions, settings=settings), settings=settings, as_json=as_json)
             time.sleep(REFRESH_S)
-    with Live(auto_refresh=False) as live:
+    watch = Watch()
+    with Live(auto_refresh=False, screen=True) as live:
         while True:
-            live.update(
-                drawn(overview_sections(*_look(sessions, settings=settings), settings=settings)), refresh=True
-            )
+            live.update(watched(sessions, settings=settings, watch=watch), refresh=True)
             time.sleep(REFRESH_S)
+
+
+def watched(sessions: Sessions, *, settings: Settings, watch: Watch) -> Group:
+    """Return one look with the rates so far and the receivers that need an eye."""
+    overview, letters = _look(sessions, settings=settings)
+    with reading(sessions) as session:
+        now = read_now(session)
+        receivers = read_receivers(session, limit=RECEIVERS_SHOWN, now=now)
+    tasks, deliveries, gateways, work = overview_sections(overview, letters, settings=settings)
+    numbers = beside([tasks, deliveries, watch.rates(overview, now=now)])
+    return Group(numbers, drawn([work, gateways, receivers_section(receivers)]))
 
 
 def _print(overview: Overview, letters: int | None, *, settings: Settings, as_json: bool) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import click
 import msgspec
 from rich.cells import cell_len
+from rich.columns import Columns
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -62,6 +63,11 @@ class Section:
 def drawn(sections: Iterable[Section]) -> Group:
     """Return the sections as tables for a terminal; every cell is taken literally."""
     return Group(*(_table(section) for section in sections))
+
+
+def beside(sections: Iterable[Section]) -> Columns:
+    """Return the sections next to each other, as many in a row as the terminal is wide."""
+    return Columns([_table(section) for section in sections])
 
 
 def plain(sections: Iterable[Section]) -> str:

@@ -8,8 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import httpx
-
+from worker.clients.response import Response
 from worker.core.schedule import parse_retry_after
 from worker.core.wire import Bad, Trouble
 
@@ -26,12 +25,13 @@ class Answer:
     body: bytes
 
 
-def read_answer(response: httpx.Response, *, received: bytes) -> Answer | Bad:
+def read_answer(response: Response) -> Answer | Bad:
     """Return what `response` and its raw body say, or Bad if no gateway could have meant it so."""
     if 300 <= response.status_code <= 399:  # noqa: PLR2004  # HTTP's redirects
         message = f"answered {response.status_code}, a redirect, which is not followed: wrong base URL?"
         return Bad(trouble=Trouble.NOT_FOUND, message=message)
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    received = bytes(response.body)
+    encoding = (response.header("content-encoding") or "identity").strip().lower()
     body = received if encoding == "identity" else _decompress(received)
     if body is None:
         return Bad(
@@ -41,8 +41,8 @@ def read_answer(response: httpx.Response, *, received: bytes) -> Answer | Bad:
         return Bad(trouble=Trouble.TOO_LARGE, message=f"the answer is larger than {BODY_LIMIT >> 20} MiB")
     return Answer(
         status_code=response.status_code,
-        content_type=response.headers.get("content-type", ""),
-        retry_after=_retry_after(response.headers),
+        content_type=response.header("content-type") or "",
+        retry_after=_retry_after(response),
         body=body,
     )
 
@@ -58,11 +58,11 @@ def _decompress(received: bytes) -> bytes | None:
         return None
 
 
-def _retry_after(headers: httpx.Headers) -> timedelta | None:
+def _retry_after(response: Response) -> timedelta | None:
     """Read Retry-After; a date in it is held against the gateway's own clock, which `Date` tells."""
     try:
-        now = parsedate_to_datetime(headers.get("date", ""))
+        now = parsedate_to_datetime(response.header("date") or "")
     except (ValueError, OverflowError):
         now = datetime.max.replace(tzinfo=UTC)  # no clock: any date is past, seconds still count
     now = now if now.tzinfo else now.replace(tzinfo=UTC)  # "-0000" is how some write UTC
-    return parse_retry_after(headers.get("retry-after"), now=now)
+    return parse_retry_after(response.header("retry-after"), now=now)

@@ -1,7 +1,7 @@
 """Bring a database to this version's tables, and say how far it is.
 
 The migrations live in the top-level folder `migrations/` of the source and inside the package of a wheel;
-both places are looked at, the checkout first.
+both places are looked at, the package first: beside an installed package the folder may be somebody else's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MIGRATION_LOCK = 0x73756E6F
 def migrations_folder() -> Path:
     """Return the folder of the migrations in a checkout, an editable install or a wheel."""
     package = Path(__file__).parents[1]
-    beside = package.parent / "migrations"
-    return beside if (beside / "env.py").is_file() else package / "migrations"
+    inside = package / "migrations"
+    return inside if inside.is_dir() else package.parent / "migrations"
 
 
 def upgrade(engine: Engine) -> list[str]:
@@ -60,7 +60,10 @@ def downgrade(engine: Engine, *, revision: str) -> None:
 
 
 def pending(engine: Engine) -> list[str]:
-    """Return the revisions that this database lacks, oldest first; empty when it is up to date."""
+    """Return the revisions that this database lacks, oldest first; empty when it is up to date or newer.
+
+    A newer version's tables serve the version before it: that is the rule for migrations, and a way back.
+    """
     with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
         return _missing(connection)
 
@@ -78,7 +81,9 @@ def unknown(engine: Engine) -> list[str]:
 def _missing(connection: Connection) -> list[str]:
     script = ScriptDirectory.from_config(_config())
     known = [revision.revision for revision in script.walk_revisions()]
-    heads = [head for head in MigrationContext.configure(connection).get_current_heads() if head in known]
+    heads = MigrationContext.configure(connection).get_current_heads()
+    if not set(heads) <= set(known):
+        return []
     applied = {revision.revision for head in heads for revision in script.iterate_revisions(head, "base")}
     return [revision for revision in reversed(known) if revision not in applied]
 

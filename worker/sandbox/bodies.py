@@ -160,4 +160,4 @@ def _goamz_object(item: Appearance) -> object:
 
 
 def _nonsense(item: Appearance) -> Mapping[str, object]:
-    return {"task_id": item.task.task_id, "status": 42, "progress": [], "fail_reason": {"?": None}}
+    return {"task_id": item.task.task_id, "status": [42], "progress": [], "fail_reason": {"?": None}}
