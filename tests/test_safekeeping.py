@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import redis
 from celery import Celery
 
-from tests.programs import NO_GATEWAY, PATIENCE_S, running
+from tests.programs import NO_GATEWAY, PATIENCE_S, running, running_program
 
 # The process dies before it can tell the broker what it has got: what kombu does next is never done.
 DIES_WITH_ITS_FIRST_MESSAGE = """
@@ -42,9 +43,8 @@ def test_a_request_is_never_only_in_a_workers_hands(
     """A worker that is killed the moment it gets a request leaves it with the broker, noted as taken, and the
     next worker does it when the time for that is over.
     """
-    with running(
-        "worker", settings=settings, folder=tmp_path, celery=("-c", DIES_WITH_ITS_FIRST_MESSAGE)
-    ) as first:
+    dying = [sys.executable, "-c", DIES_WITH_ITS_FIRST_MESSAGE, "-A", "worker", "worker"]
+    with running_program(dying, settings=settings, folder=tmp_path) as first:
         with closing(Celery(broker=settings["WORKER_BROKER_URL"])) as sender:
             arguments = {"task_id": "x", "action": "MUSIC"}
             sender.send_task("suno.enqueue", kwargs=arguments, queue="enqueue", priority=priority)

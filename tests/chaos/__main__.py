@@ -21,11 +21,13 @@ from tempfile import TemporaryDirectory
 
 from tests.chaos.faults import FAULTS
 from tests.chaos.plan import Fault, Plan
-from tests.chaos.table import Report, Row, as_json, as_text, from_json
+from tests.chaos.programs import ROOT
+from tests.chaos.table import Report, Row, as_json, as_text, from_json, with_table
 from tests.chaos.world import open_world
 
 DATABASES = ("sqlite", "postgresql")
 SIDE_BY_SIDE = 3  # processes; each has servers and programs of its own and waits most of its time
+README = ROOT / "README.md"
 
 
 def main() -> int:
@@ -41,6 +43,8 @@ def main() -> int:
     )
     if options.json is not None:
         options.json.write_bytes(as_json(report))
+    if options.readme:
+        README.write_text(with_table(README.read_text(encoding="utf-8"), report), encoding="utf-8")
     if not options.quiet:
         print(f"{report.form} form, seed {report.seed}, {report.seconds:.0f} s")  # noqa: T201 - its purpose
         print(as_text(report.rows))  # noqa: T201 - its purpose
@@ -65,6 +69,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="of all chance")
     parser.add_argument("--short", action="store_true", help="the form that is part of the tests")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep databases and logs in a new folder")
     parser.add_argument("--quiet", action="store_true", help="print no table")
     options = parser.parse_args()

@@ -123,11 +123,6 @@ class Ledger:
         with self.changed:
             return self.changed.wait_for(lambda: wanted <= self.came.keys(), timeout=seconds)
 
-    def last_came(self, task_ids: Iterable[str]) -> float:
-        """Return when the last of these results was first taken."""
-        with self.changed:
-            return max(self.came[task_id] for task_id in task_ids)
-
     def account(self, recorded: Mapping[str, Recorded], *, of: Iterable[str] | None = None) -> Account:
         """Compare it all. `recorded`: what the database holds, by task id; `of`: of these tasks alone."""
         with self.changed:

@@ -114,15 +114,15 @@ class Site:
     def recover(self, task_ids: Sequence[str], *, since: float, seconds: float) -> float:
         """Wait until the results of these tasks have come and nothing is pending any more.
 
-        Return the seconds from `since` until the last of them came; `seconds` when that is not so by then,
-        which the account will show as a loss.
+        Return the seconds from `since` until then; `seconds` when that is not so by then, which the account
+        will show as a loss.
         """
         deadline = time.monotonic() + seconds
         if not self.ledger.wait_for(task_ids, seconds=seconds):
             return seconds
         while self.pending() and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
-        return self.ledger.last_came(task_ids) - since
+        return time.monotonic() - since
 
     def pending(self) -> int:
         """Count the deliveries that are not settled."""

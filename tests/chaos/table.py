@@ -10,6 +10,9 @@ import msgspec
 
 from tests.chaos.ledger import Account
 
+# README's table stands between these.
+BEGIN, END = "<!-- made by `make chaos` -->\n", "<!-- end -->"
+
 HEAD = ("fault", "database", "rounds", "tasks", "lost", "duplicates", "wrong", "recovery p50", "max")
 
 
@@ -141,4 +144,16 @@ def as_markdown(report: Report) -> str:
         again = f"`python -m tests.chaos --only {one.name}`"
         rows.append((fault, database, rounds, tasks, lost, duplicates, middle, longest, again))
     lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    notes = " ".join(f"{note}." for note in dict.fromkeys(one.note for one in report.rows) if note)
+    caption = (
+        f"The {report.form} form, seed {report.seed}, {report.seconds / 60:.0f} minutes. {notes}".strip()
+    )
+    return f"{caption}\n\n{table}"
+
+
+def with_table(readme: str, report: Report) -> str:
+    """Return README with the table of this run."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}{as_markdown(report)}\n{END}{after}"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.chaos.ledger import Account
-from tests.chaos.table import Report, Row, as_json, as_markdown, as_text, from_json, merged, row
+from tests.chaos.programs import ROOT
+from tests.chaos.table import Report, Row, as_json, as_markdown, as_text, from_json, merged, row, with_table
 
 
 def made(
@@ -50,6 +53,16 @@ def test_a_report_survives_its_file() -> None:
     report = Report(seed=7, form="long", seconds=1.5, rows=(made(lost=("t: gone",)),))
 
     assert from_json(as_json(report)) == report
-    assert as_markdown(report).splitlines()[2] == (
+    lines = as_markdown(report).splitlines()
+    assert lines[0] == "The long form, seed 7, 0 minutes. a note."
+    assert lines[4] == (
         "| SIGKILL | sqlite | 1 | 10 | 1 | 2 | 1.0 s | 1.0 s | `python -m tests.chaos --only kill` |"
     )
+
+
+def test_readme_has_the_table_of_the_run_that_is_kept() -> None:
+    """What README says was lost is what a run has counted."""
+    kept = Path(__file__).with_name("survival.json")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert with_table(readme, from_json(kept.read_bytes())) == readme
