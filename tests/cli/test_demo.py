@@ -85,6 +85,6 @@ def test_the_sandbox_has_to_be_installed(monkeypatch: pytest.MonkeyPatch) -> Non
     assert outcome.exit_code == 1
     assert (
         outcome.stderr
-        == "Error: the demo needs the standardwebhooks library: pip install suno-worker[sandbox]\n"
+        == "Error: the demo needs the standardwebhooks library: pip install 'suno-worker[sandbox]'\n"
     )
     assert outcome.stdout == ""
