@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 
@@ -25,6 +26,20 @@ def test_links(page: Page) -> None:
     """Every link into the repository leads to something."""
     for target in page.links():
         assert (ROOT / page.path).parent.joinpath(target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_anchors(page: Page) -> None:
+    """Every link to a heading, of this page or of another one, leads to a heading."""
+    for path, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", page.text):
+        there = (ROOT / page.path).parent.joinpath(path) if path else ROOT / page.path
+        headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
+        assert anchor in {slug(heading) for heading in headings}, f"{path}#{anchor}"
+
+
+def slug(heading: str) -> str:
+    """Return the anchor of a heading: its letters and digits in lower case, a hyphen for each space."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
 @pytest.mark.parametrize("call", CALLS)
