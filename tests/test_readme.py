@@ -150,13 +150,6 @@ def test_compose_commands() -> None:
     assert all((ROOT / words[1]).is_file() for words in PAGE.commands("cp"))
 
 
-def test_make_targets() -> None:
-    """Every `make …` of README is a target."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-
-    assert {words[1] for words in PAGE.commands("make")} <= targets
-
-
 def test_verbs() -> None:
     """README's table of commands is the list of `suno-worker --help`."""
     shown = {cells[0].strip("`"): cells[1] for cells in PAGE.table(first="command")}

@@ -46,3 +46,11 @@ def slug(heading: str) -> str:
 def test_commands(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every `suno-worker …` of any page is a command with such options."""
     check_usage(CALLS[call], folder=tmp_path, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path)
+def test_make_targets(page: Page) -> None:
+    """Every `make …` of any page is a target."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+
+    assert {words[1] for words in page.commands("make")} <= targets
