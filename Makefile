@@ -2,8 +2,11 @@
 #
 #   make demo     run the main job once, on this machine, with nothing configured
 #   make test     all tests with branch coverage, in one process per core (at most four)
+#   make test-system   the tests that need a browser, Prometheus and systemd; installs them on Debian, as root
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
+#   make bench    measure, beside the peers, in about 25 minutes (QUICK=1: see in 5 that all of it runs)
 #   make check    ruff, mypy, import-linter
+#   make audit    ask a public service for known weaknesses of the installed packages
 #   make format   let ruff rewrite what it can
 #   make docs     write the documents that are drawn from the code
 
@@ -15,7 +18,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test fuzz check format docs
+.PHONY: help venv demo test test-system fuzz bench check audit format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -51,17 +54,30 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
+test-system: $(STAMP)
+	@tests/system/install.sh
+	$(BIN)/pytest tests/system
+
 # What a run found interesting is kept for the next one. A broken promise ends it, with the input in .fuzz/crash-….
 fuzz: $(STAMP)
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || $(BIN)/python -m pip install --quiet --editable '.[fuzz]'
 	@mkdir -p .fuzz
 	$(BIN)/python -m tests.fuzz.fuzz_answers .fuzz/corpus -artifact_prefix=.fuzz/ -max_total_time=$(SECONDS) -max_len=8192 -timeout=10
 
+# Writes benchmarks/results/latest.*, README's table and docs/capacity.md; with QUICK=1 only results/quick.*.
+bench: $(STAMP)
+	@$(BIN)/python -c 'import django_outbound_webhooks, django_webhook' 2>/dev/null \
+	  || $(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
 check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+audit: $(STAMP)
+	@$(BIN)/python .ci/audit.py
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix
@@ -70,3 +86,4 @@ format: $(STAMP)
 docs: $(STAMP)
 	$(BIN)/python -m docs.callback
 	$(BIN)/python -m docs.architecture
+	$(BIN)/python -m benchmarks.publish

@@ -1,7 +1,8 @@
 """A receiver that is never the bottleneck: `python -m benchmarks.receiver [--hosts N] [--hanging M]`.
 
 It listens on N ports, so that each is an origin of its own, and prints them as JSON. The first M of them take
-every request and never answer.
+every request and never answer. `GET /came` on the last port tells when the first webhook of each Suno task
+came, `GET /wait/N` answers when N of them have.
 """
 
 from __future__ import annotations
@@ -9,47 +10,53 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 
-ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: text/plain\r\n\r\nok"
-END_OF_HEAD = b"\r\n\r\n"
+from benchmarks.wire import Reply, Request, answer, listen
+
+OK = answer(b"ok", content_type="text/plain")
+TASK_ID = re.compile(rb'"task_id"\s*:\s*"([^"]+)"')
 
 
-class Receiver(asyncio.Protocol):
-    """One connection: counts bytes, understands nothing but `content-length`."""
+class Receiver:
+    """What came, over all ports."""
 
-    def __init__(self, *, hangs: bool) -> None:
-        """Make a connection that answers, or never does."""
-        self._hangs = hangs
-        self._buffer = bytearray()
-        self._transport: asyncio.Transport | None = None
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._came: dict[str, float] = {}
+        self._waiting: list[tuple[int, Reply]] = []
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+    def take(self, request: Request, reply: Reply) -> None:
+        """Answer at once; a question about what came is no webhook."""
+        if request.method == "POST":
+            reply(OK)
+            self._remember(request)
+        elif request.path == "/came":
+            reply(answer(json.dumps(self._came).encode()))
+        else:
+            self._waiting.append((int(request.path.removeprefix("/wait/")), reply))
+            self._answer_who_waits()
 
-    def data_received(self, data: bytes) -> None:
-        """Answer each request that is complete."""
-        self._buffer += data
-        while (end := self._buffer.find(END_OF_HEAD)) >= 0:
-            head = bytes(self._buffer[:end]).lower()
-            at = head.find(b"content-length:")
-            length = int(head[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-            if len(self._buffer) < end + 4 + length:
-                return
-            del self._buffer[: end + 4 + length]
-            if not self._hangs and self._transport is not None:
-                self._transport.write(ANSWER)
+    def hang(self, request: Request, _reply: Reply) -> None:
+        """Take the request and never answer."""
+
+    def _remember(self, request: Request) -> None:
+        found = TASK_ID.search(request.body)
+        if found is not None and self._came.setdefault(found[1].decode(), request.at) == request.at:
+            self._answer_who_waits()
+
+    def _answer_who_waits(self) -> None:
+        ready = [one for one in self._waiting if one[0] <= len(self._came)]
+        for one in ready:
+            self._waiting.remove(one)
+            one[1](answer(json.dumps({"came": len(self._came)}).encode()))
 
 
 async def serve(*, hosts: int, hanging: int) -> None:
     """Listen until the process is ended."""
-    loop = asyncio.get_running_loop()
-    servers = [
-        await loop.create_server(lambda hangs=number < hanging: Receiver(hangs=hangs), "127.0.0.1", 0)  # type: ignore[misc]
-        for number in range(hosts)
-    ]
-    print(json.dumps([server.sockets[0].getsockname()[1] for server in servers]), flush=True)
+    receiver = Receiver()
+    handlers = [receiver.hang if number < hanging else receiver.take for number in range(hosts)]
+    print(json.dumps(await listen(*handlers)), flush=True)
     await asyncio.Event().wait()
 
 

@@ -89,7 +89,7 @@ def add_attempt(session: Session, *, delivery_id: str, **columns: object) -> Non
 
 def exchange(outcome: PostOutcome, *, body: bytes = b"{}") -> Exchange:
     """Return a POST of 12 ms over a pooled connection."""
-    passage = Passage(most_bytes=9, asked_at=0.0, connected_at=0.0, heard_at=0.01, remote_address="192.0.2.1")
+    passage = Passage(asked_at=0.0, connected_at=0.0, heard_at=0.01, remote_address="192.0.2.1")
     return exchange_of(outcome, passage=passage, begun=0.0, end=0.012, body=body)
 
 

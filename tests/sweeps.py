@@ -114,7 +114,7 @@ class Sweeps:
     def due(self) -> bool:
         """Say whether a batch is due."""
         with self.sessions() as session:
-            return poll_batches.any_due(session, gateway="hub", now=self.now)
+            return poll_batches.look(session, gateway="hub", now=self.now).is_due
 
     def check(self) -> None:
         """Assert what must hold after every transaction, whatever came before."""

@@ -12,6 +12,7 @@ import yaml
 
 from worker.celery import QUEUES
 from worker.cli import VERBS
+from worker.metrics.serving import PORT
 from worker.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -62,11 +63,11 @@ def test_there_are_two_beats() -> None:
     assert [name for name, service in OURS.items() if words(service)[3:4] == ["beat"]] == ["beat-1", "beat-2"]
 
 
-def test_only_flower_is_published_and_on_loopback() -> None:
+def test_only_flower_and_metrics_are_published_and_on_loopback() -> None:
     """From outside this machine nothing can be reached."""
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
 
-    assert published == {"flower": ["127.0.0.1:5555:5555"]}
+    assert published == {"flower": ["127.0.0.1:5555:5555"], "exporter": [f"127.0.0.1:{PORT}:{PORT}"]}
     assert [name for name, service in SERVICES.items() if "network_mode" in service] == []
     assert {name for name, service in SERVICES.items() if service["networks"] == ["store"]} >= {
         "postgres",

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -18,7 +20,7 @@ from celery import Celery
 from celery.exceptions import NotRegistered
 from sqlalchemy import select
 
-from tests.malformed import MALFORMED, MINIMAL, OLD
+from tests.malformed import EMBED, MALFORMED, MINIMAL, OLD, message
 from tests.programs import NO_GATEWAY, PATIENCE_S, Program, running
 from worker import dead_letters
 from worker.db.models import SunoTask
@@ -131,6 +133,29 @@ def test_a_foreign_producer_needs_only_a_list_push(scene: Scene, item: bytes, ta
     scene.worker.wait_for(f"task_id='{task_id}' is under watch")
     assert scene.is_watched(task_id)
     assert dead_letters.count(scene.broker) == 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trap:
+    """Makes a file when it is unpickled."""
+
+    file: Path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
+@pytest.mark.parametrize("content_type", ["application/x-python-serialize", "application/json"])
+def test_a_pickle_is_never_opened(scene: Scene, tmp_path: Path, content_type: str) -> None:
+    """A message that would run code when it is unpickled is moved aside as it is, whatever it says it is."""
+    trap = pickle.dumps([[Trap(tmp_path / "sprung")], {}, EMBED])
+    envelope = json.loads(message(content_type=content_type, content_encoding="binary"))
+    scene.broker.lpush("enqueue", json.dumps(envelope | {"body": base64.b64encode(trap).decode()}))
+
+    scene.good_message_runs()
+
+    assert dead_letters.count(scene.broker) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_sender_of_an_unknown_task_is_told(scene: Scene) -> None:

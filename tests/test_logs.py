@@ -90,7 +90,7 @@ def test_a_line_names_its_celery_task(*, as_json: bool) -> None:
         app.tasks.unregister("test.logs")
     line = written.getvalue()
     if as_json:
-        assert (json.loads(line)["task"], json.loads(line)["task_id"]) == ("test.logs", "a-message")
+        assert (json.loads(line)["celery_task"], json.loads(line)["celery_id"]) == ("test.logs", "a-message")
     else:
         assert " test.logs[a-message] inside\n" in line
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import func, select, update
 
@@ -236,6 +236,16 @@ def test_nothing_due_costs_no_request(bench: Bench) -> None:
         session.execute(update(PollBatch).values(next_poll_at=bench.now + timedelta(hours=1)))
     assert bench.poll()["polled"] == 0
     assert (bench.client.asked, bench.rings) == ([], [])
+
+
+def test_what_is_due_before_the_next_tick_is_waited_for(bench: Bench) -> None:
+    """The run that comes a moment too early asks all the same: at an interval of 1 s half of them do."""
+    bench.add("a")
+    bench.client.replies = {"a": seen(Status.SUCCESS, data="[]")}
+    with bench.sessions.begin() as session:
+        session.execute(update(PollBatch).values(next_poll_at=datetime.now(UTC) + timedelta(seconds=0.9)))
+    assert bench.poll()["finished"] == 1
+    assert len(bench.client.asked) == 1
 
 
 def test_a_full_gateway_is_left_to_those_who_ask_it(bench: Bench) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
@@ -103,6 +104,30 @@ def test_free_slots_are_filled_without_waiting(portal: Portal) -> None:
     assert done.result(timeout=WAIT_S)
 
 
+def test_a_full_claim_is_followed_by_no_other_until_a_call_ends(portal: Portal) -> None:
+    """Looking again at limits that are reached is in vain; what frees one of them is looked at at once."""
+    desk = Desk(due=list(range(8)), held={number: asyncio.Event() for number in range(8)})
+    whole = desk.claim
+
+    def claim(*, free: int) -> Claimed[int]:
+        taken = whole(free=min(free, 4))
+        return Claimed(items=taken.items, more=taken.more, full=True)
+
+    desk.claim = claim  # type: ignore[method-assign]
+    stream = Stream(name="t", slots=30, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    for _ in range(4):
+        assert desk.reached.acquire(timeout=WAIT_S)
+    assert len(desk.claims) == 1
+    let_go(portal, desk.held[0])
+    for _ in range(4):
+        assert desk.reached.acquire(timeout=0.9)  # less than the second after which it looks anyway
+    assert len(desk.claims) == 2
+    for event in desk.held.values():
+        let_go(portal, event)
+    assert done.result(timeout=WAIT_S)
+
+
 def test_a_hanging_call_holds_its_own_slot_only(portal: Portal) -> None:
     """Forty-nine others pass a peer that does not answer, through the one slot that is left."""
     desk = Desk(due=list(range(50)), held={0: asyncio.Event()})
@@ -128,6 +153,65 @@ def test_a_second_message_joins_and_wakes_the_running_one(portal: Portal) -> Non
     assert desk.recorded == [1]
     let_go(portal, desk.held[0])
     assert done.result(timeout=WAIT_S)
+
+
+@dataclass
+class Clockwork(Desk):
+    """Work that becomes due at a known moment and not a moment earlier."""
+
+    due_at: float = 0.0
+
+    def claim(self, *, free: int) -> Claimed[int]:
+        """Hand out what is due, or say how long it takes until it is."""
+        left = self.due_at - time.monotonic()
+        if left <= 0:
+            return Desk.claim(self, free=free)
+        self.claims.append(free)
+        self.seen.release()
+        return Claimed(items=[], more=False, due_in=timedelta(seconds=left))
+
+
+def test_a_run_waits_for_what_is_due_before_the_next_tick(portal: Portal) -> None:
+    """It is taken when it is due, by one more look, although nobody rings."""
+    desk = Clockwork(due=[1], due_at=time.monotonic() + 0.2)
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert desk.recorded == [1]
+    assert (
+        len(desk.claims) <= 3
+    )  # one that is told to wait, perhaps one that wakes a hair early, one that takes
+
+
+def test_a_run_does_not_wait_for_what_the_next_tick_will_find(portal: Portal) -> None:
+    """Nothing is held for what is due in a second or later: one look, and the run ends."""
+    desk = Clockwork(due=[1], due_at=time.monotonic() + 3600)
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert (desk.recorded, desk.claims) == ([], [1])
+
+
+def test_what_is_not_due_when_it_should_be_is_not_waited_for_again(portal: Portal) -> None:
+    """Another worker may have taken it, or a clock stands still: two looks, and the run ends."""
+    desk = Desk(due=[])
+    whole = desk.claim
+    desk.claim = lambda *, free: replace(whole(free=free), due_in=timedelta(seconds=0.1))  # type: ignore[method-assign]
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert desk.claims == [1, 1]
+
+
+def test_a_run_that_waits_stops_at_once(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop and a ring end the wait; what would have been due is left to the next worker."""
+    monkeypatch.setattr("worker.stream.LOOK_EVERY_S", 7200.0)
+    desk = Clockwork(due=[1], due_at=time.monotonic() + 3600)
+    stop = threading.Event()
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=stop, ring_successor=never))
+    assert desk.seen.acquire(timeout=WAIT_S)
+    stop.set()
+    stream.ring()
+    assert done.result(timeout=WAIT_S)
+    assert (desk.recorded, desk.due) == ([], [1])
 
 
 def test_stop_ends_claims_and_waits_for_what_is_in_flight(portal: Portal) -> None:

@@ -114,6 +114,27 @@ def test_a_new_origin_gets_four_and_more_with_each_delivery(hub: Sessions, now: 
     assert len(claim(hub)) == 8
 
 
+@pytest.mark.parametrize(
+    ("hot", "cold", "free", "more", "full"),
+    [
+        pytest.param(3, 0, 500, False, False, id="all taken"),
+        pytest.param(9, 0, 500, True, True, id="one at its limit"),
+        pytest.param(9, 9, 500, True, True, id="both at their limits"),
+        pytest.param(9, 9, 6, True, False, id="out of slots"),
+    ],
+)
+def test_a_claim_says_whether_another_may_take_more(
+    hub: Sessions, now: datetime, hot: int, cold: int, free: int, more: bool, full: bool
+) -> None:
+    """While all that is left is behind origins at their limits, no other claim is worth its statements."""
+    add(hub, HOT, hot, at=now)
+    add(hub, COLD, cold, at=now)
+    with hub.begin() as session:
+        terms = Terms(lease=LEASE, most=64, reserve=0, chance=0.9)
+        claimed = claim_deliveries(session, free=free, terms=terms)
+    assert (claimed.more, claimed.full) == (more, full)
+
+
 def test_one_healthy_origin_reaches_the_full_speed(hub: Sessions, now: datetime) -> None:
     """After 60 deliveries, 64 are in flight."""
     add(hub, HOT, 200, at=now)

@@ -17,6 +17,7 @@ from worker.core.webhook import (
     Verdict,
 )
 from worker.db.deliveries import Held, Lease, State, Trigger
+from worker.told import told
 
 logger = logging.getLogger(__name__)
 
@@ -101,14 +102,16 @@ def log_attempt(lease: Lease, exchange: Exchange, verdict: Verdict | None) -> No
     """Log the attempt in one line; the hook's path and query may hold a secret and stay out."""
     answer = exchange.outcome
     logger.info(
-        "delivery=%s task_id=%s attempt=%d origin=%s answer=%s duration_ms=%d verdict=%s",
-        lease.id,
-        ascii(lease.result.task_id),
-        lease.claims,
-        lease.origin,
-        answer.status_code if isinstance(answer, Answered) else answer.error.value,
-        _ms(exchange.duration),
-        "late" if verdict is None else type(verdict).__name__.lower(),
+        told(
+            "attempt",
+            delivery=lease.id,
+            task_id=lease.result.task_id,
+            attempt=lease.claims,
+            origin=lease.origin,
+            answer=answer.status_code if isinstance(answer, Answered) else answer.error,
+            duration_ms=_ms(exchange.duration),
+            verdict="late" if verdict is None else type(verdict).__name__.lower(),
+        )
     )
 
 

@@ -67,8 +67,9 @@ def claim_batches(
     """
     name = gateway.target.name
     since = monotonic()
-    if not poll_batches.any_due(session, gateway=name, now=now):
-        return Claimed(items=[], more=False)  # an idle gateway costs this one look and no lock
+    look = poll_batches.look(session, gateway=name, now=now)
+    if not look.is_due:  # an idle gateway costs this one look and no lock
+        return Claimed(items=[], more=False, due_in=look.next_in)
     health = gateways.lock(session, name=name)
     if health is None or (health.cooling_until is not None and health.cooling_until > now):
         return Claimed(items=[], more=False)
@@ -91,7 +92,7 @@ def claim_batches(
         )
         for batch, (lease, tasks) in zip(merged.batches, leases, strict=True)
     ]
-    return Claimed(items=items, more=merged.more)
+    return Claimed(items=items, more=merged.more, due_in=look.next_in)
 
 
 def _lease(

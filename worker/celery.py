@@ -159,11 +159,11 @@ def _set_up_logging(**_: object) -> None:
     logs.configure(
         level=configured.log_level,
         as_json=configured.log_format is LogFormat.JSON,
-        secrets=_secrets(configured),
+        secrets=known_secrets(configured),
     )
 
 
-def _secrets(configured: Settings) -> list[str]:
+def known_secrets(configured: Settings) -> list[str]:
     """Return what no log line may show."""
     hidden = list(configured.webhook_secret)
     for gateway in configured.gateways.values():

@@ -30,6 +30,7 @@ from kombu.utils.json import dumps
 
 from worker import dead_letters
 from worker.messages import Malformed, check
+from worker.told import told
 
 logger = logging.getLogger(__name__)
 
@@ -132,4 +133,5 @@ class GuardedTransport(kombu_redis.Transport):
 
 def _move_aside(client: redis.Redis, *, queue: str, reason: str, item: bytes) -> None:
     letter = dead_letters.add(client, queue=queue, reason=reason, message=item, now=datetime.now(UTC))
-    logger.warning("dead letter %s from queue %s: %s", letter.id, queue, letter.reason)
+    words = f"dead letter: {letter.reason}"
+    logger.warning(told("dead_letter", words, dead_letter=letter.id, queue=queue))

@@ -22,6 +22,7 @@ from worker.core.webhook import PostOutcome
 from worker.core.wire import Good, Reply, Trouble
 from worker.db import gateways, origins
 from worker.db.gateways import Health
+from worker.told import told
 
 logger = logging.getLogger(__name__)
 
@@ -78,17 +79,18 @@ def record_reply(
 def log_shift(shift: Shift) -> None:
     """Tell how a gateway fares: loudly when its key is refused, once when it changes, quietly in between."""
     if shift.now is None or shift.cooling_until is None:
-        logger.info("gateway=%s is well again", shift.name)
+        logger.info(told("gateway_well", "is well again", gateway=shift.name))
         return
     level = logging.ERROR if shift.now is Trouble.UNAUTHORIZED else logging.WARNING
     logger.log(
         level if shift.now != shift.before else logging.INFO,
-        "gateway=%s trouble=%s cooling_until=%s its tasks stay as they are: %s; %s",
-        shift.name,
-        shift.now,
-        shift.cooling_until.isoformat(timespec="seconds"),
-        shift.message,
-        advice(shift.now, gateway=shift.name),
+        told(
+            "gateway_trouble",
+            f"its tasks stay as they are: {shift.message}; {advice(shift.now, gateway=shift.name)}",
+            gateway=shift.name,
+            trouble=shift.now,
+            cooling_until=shift.cooling_until,
+        ),
     )
 
 
@@ -120,16 +122,22 @@ def log_breakers(changes: Sequence[Change]) -> None:
         before, now = change.before, change.now
         if now.open_until is not None and now.open_until != before.open_until:
             logger.warning(
-                "breaker=opened origin=%s failures=%d openings=%d open_until=%s",
-                change.origin,
-                now.failures,
-                now.openings,
-                now.open_until.isoformat(),
+                told(
+                    "breaker",
+                    breaker="opened",
+                    origin=change.origin,
+                    failures=now.failures,
+                    openings=now.openings,
+                    open_until=now.open_until,
+                )
             )
         elif before.openings and not now.openings:
             logger.info(
-                "breaker=closed origin=%s failures=%d openings=%d",
-                change.origin,
-                before.failures,
-                before.openings,
+                told(
+                    "breaker",
+                    breaker="closed",
+                    origin=change.origin,
+                    failures=before.failures,
+                    openings=before.openings,
+                )
             )

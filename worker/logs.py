@@ -1,9 +1,10 @@
 """Log lines of worker and Beat: one line per event, no secrets, nothing forged.
 
-Every line names the Celery task in which it was written, if any. Known secrets are replaced by `***` in the
-finished text, whatever part of it they came in. Characters that are not printable are escaped, so that text
-from outside can neither begin a line of its own nor steer a terminal. A traceback follows its console line
-indented by `    | `; in JSON it is the field `exception`.
+Every line names the Celery task in which it was written, if any; in JSON the facts of an event are fields
+of their own. Known secrets are replaced by `***` in the finished text, whatever part of it they came in.
+Characters that are not printable are escaped, so that text from outside can neither begin a line of its own
+nor steer a terminal. A traceback follows its console line indented by `    | `; in JSON it is the field
+`exception`.
 
 Limit: a line from a thread that is not Celery's (the event loop for HTTP) names no task.
 """
@@ -24,6 +25,8 @@ from celery.beat import SchedulingError
 from celery.exceptions import CPendingDeprecationWarning, Reject
 from kombu.exceptions import OperationalError
 
+from worker.told import Told
+
 MASK = "***"
 SHORTEST_SECRET = 4  # characters; masking a shorter one would blot out ordinary words
 
@@ -34,6 +37,9 @@ TOLD_IN_ONE_LINE = (redis.ConnectionError, redis.TimeoutError, OperationalError,
 
 # Beat and the worker announce each message of each second, and each one that is too old. At DEBUG they may.
 CHATTY = ("celery.beat", "celery.worker.request", "celery.worker.strategy")
+
+# How Celery describes an exception that a task may raise: only `EnqueueRefused`, which has a line of ours.
+REFUSED = "raised expected"
 
 # At DEBUG it writes the arguments of each Celery task, and a `notify_hook` may have a token in its query.
 TELLTALE = "celery.pool"
@@ -78,12 +84,12 @@ class LineFormatter(logging.Formatter):
                 "at": at,
                 "level": record.levelname,
                 "logger": record.name,
-                "task": task,
-                "task_id": task_id,
+                "celery_task": task,
+                "celery_id": task_id,
                 "message": message,
                 "exception": exception,
             }
-            return json.dumps({name: fact for name, fact in facts.items() if fact})
+            return json.dumps({name: fact for name, fact in facts.items() if fact} | self._fields(record))
         where = f" {task}[{printable(task_id)}]" if task else ""
         indented = "".join(f"\n    | {printable(line)}" for line in exception.splitlines())
         return f"{at} {record.levelname} {record.name}{where} {printable(message)}{indented}"
@@ -98,6 +104,13 @@ class LineFormatter(logging.Formatter):
         first_line = message.partition("\n")[0]
         reason = str(error.args[0] if error.args else error)
         return first_line if reason in first_line else f"{first_line}: {reason}", ""
+
+    def _fields(self, record: logging.LogRecord) -> dict[str, str | int | float | bool]:
+        """Return the facts of a line of ours."""
+        if not isinstance(record.msg, Told):
+            return {}
+        fields = record.msg.fields()
+        return {name: self._masked(fact) if isinstance(fact, str) else fact for name, fact in fields.items()}
 
     def _masked(self, text: str) -> str:
         for secret in self._secrets:
@@ -121,9 +134,11 @@ def _running_task() -> tuple[str, str]:
 def _is_news(record: logging.LogRecord) -> bool:
     """Drop what Celery says of itself.
 
-    A line for each task that succeeded: the use-cases log what happened in it. And at each lost connection a
-    deprecation of the default that we do not use; Celery switches that warning on after our set-up.
+    A line for each task that succeeded or refused: the use-cases log what happened in it. And at each lost
+    connection a deprecation of the default that we do not use; Celery switches that warning on after our
+    set-up.
     """
     if record.name == "py.warnings":
         return CPendingDeprecationWarning.__name__ not in record.getMessage()
-    return record.msg is not LOG_SUCCESS
+    is_refusal = isinstance(record.args, dict) and record.args.get("description") == REFUSED
+    return record.msg is not LOG_SUCCESS and not is_refusal

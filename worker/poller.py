@@ -79,6 +79,10 @@ class Poller:
         slots = sum(gateway.concurrency for gateway in polled.values())
         self._stream = Stream(name="suno.poll", slots=slots, work=self, submit=submit)
 
+    def wake(self) -> None:
+        """Have a run that waits look up at once, at what is due and whether it is to stop."""
+        self._stream.ring()
+
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""
         self._stop = stop
@@ -91,6 +95,7 @@ class Poller:
         """Take due batches of the gateways in rotation, within each one's limit over all workers."""
         taken: list[ClaimedBatch] = []
         more = False
+        waits: list[timedelta] = []
         names = sorted(self._polled)
         self._rotation += 1
         for offset in range(len(names)):
@@ -116,7 +121,8 @@ class Poller:
                 return Claimed(items=taken, more=more)
             taken += claimed.items
             more = more or claimed.more
-        return Claimed(items=taken, more=more)
+            waits += [claimed.due_in] if claimed.due_in is not None else []
+        return Claimed(items=taken, more=more, due_in=min(waits, default=None))
 
     def call(self, item: ClaimedBatch) -> AsyncIterator[Polled]:
         """Ask the gateway, one request after the other."""

@@ -74,6 +74,8 @@ def _end_without_tables(**_: object) -> None:
 @worker_shutting_down.connect
 def _stop(**_: object) -> None:
     stopping.set()
+    if _runtime is not None:
+        _runtime.poller.wake()
 
 
 @worker_shutdown.connect

@@ -5,9 +5,10 @@ runs it; another that arrives meanwhile only wakes the runner. A run claims no m
 now, hands each claim to the event loop, and records outcomes in groups as they arrive; a slow peer so holds
 its own slot and nothing else.
 
-A run ends when nothing is in flight and nothing is due. After its budget it also ends as soon as a
-successor has come to take over what is in flight; until one has, it goes on, so that nothing depends on the
-broker being there.
+A run ends when nothing is in flight, nothing is due, and nothing will be before Beat's next tick. What will
+be is waited for: that tick might come just before it, and the one after it a second late. After its budget a
+run also ends as soon as a successor has come to take over what is in flight; until one has, it goes on, so
+that nothing depends on the broker being there.
 
 Limits: SQL runs in the runner's thread, so one stream uses at most one core for it. More throughput is more
 worker processes.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -32,17 +34,24 @@ Outcome = TypeVar("Outcome")
 RUN_BUDGET = timedelta(seconds=30)
 GROUP = 200  # outcomes recorded together at most
 LINGER_S = 0.01  # how long an outcome waits for company: a transaction for one costs as much as for fifty
-LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits for answers
+LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits for answers; Beat's tick
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimed(Generic[Item]):
-    """What a claim took. `more`: it was held back by a limit, so freed slots are worth another look."""
+    """What a claim took.
+
+    `more`: it was held back by a limit, so freed slots are worth another look. `full`: nothing else is worth
+    one, for until an outcome is recorded the limits let no more through. `due_in`: how long until what is not
+    due yet will be; None where nobody can say.
+    """
 
     items: Sequence[Item]
     more: bool
+    due_in: timedelta | None = None
+    full: bool = False
 
 
 class Work(Protocol[Item, Outcome]):
@@ -89,6 +98,32 @@ class _Turn:
     overdue: bool = False
     successor: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@dataclass(slots=True)
+class _Looks:
+    """When the next claim is worth its statement, in seconds of the monotonic clock."""
+
+    at: float = 0.0
+    due_at: float = math.inf
+    more: bool = False
+
+    @property
+    def expect_more(self) -> bool:
+        """Whether a run with nothing in flight has something to wait for."""
+        return self.more or self.due_at <= self.at
+
+    def learn(self, claimed: Claimed[Any], *, now: float, in_flight: int) -> None:
+        """Take in what a claim that began at `now` said."""
+        took = bool(claimed.items)
+        # What was held back by a limit stays held back until a call of ours ends.
+        self.more = claimed.more or (self.more and not took and in_flight > 0)
+        # What was waited for and is still not due, or another's by now, is not waited for again.
+        due_in = claimed.due_in if took or now < self.due_at else None
+        self.due_at = math.inf if due_in is None else time.monotonic() + due_in.total_seconds()
+        # While a claim takes something and may take more, the next one follows at once.
+        at_once = took and self.more and not claimed.full
+        self.at = now if at_once else min(self.due_at, now + LOOK_EVERY_S)
 
 
 class Stream(Generic[Item, Outcome]):
@@ -151,17 +186,14 @@ class Stream(Generic[Item, Outcome]):
 
     def _flow(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta) -> None:
         end = time.monotonic() + budget.total_seconds()
-        look_at, more, rung = 0.0, False, False
+        looks, rung = _Looks(), False
         while True:
             now = time.monotonic()
             may_look = not stop.is_set() and self._in_flight < self._slots
-            if may_look and now >= look_at:
-                took, said = self._fill()
-                # What was held back by a limit stays held back until a call of ours ends.
-                more = said or (more and not took and self._in_flight > 0)
-                # While a claim takes something and there is more, the next one follows at once.
-                look_at = now if took and more else now + LOOK_EVERY_S
-            idle = self._in_flight == 0 and (stop.is_set() or not more)
+            if may_look and now >= looks.at:
+                claimed = self._fill()
+                looks.learn(claimed, now=now, in_flight=self._in_flight)
+            idle = self._in_flight == 0 and (stop.is_set() or not looks.expect_more)
             if idle and self._end_turn(unless_rung=not stop.is_set()):
                 return
             if now >= end and not rung:
@@ -172,18 +204,18 @@ class Stream(Generic[Item, Outcome]):
                 self._end_turn(unless_rung=False)
                 return
             rang, freed = self._listen(
-                wait=max(0.0, look_at - time.monotonic()) if may_look else LOOK_EVERY_S
+                wait=max(0.0, looks.at - time.monotonic()) if may_look else LOOK_EVERY_S
             )
-            if rang or (freed and more):
-                look_at = 0.0
+            if rang or (freed and looks.more):
+                looks.at = 0.0
 
-    def _fill(self) -> tuple[bool, bool]:
-        """Claim for the free slots; say whether that took something, and whether there is more."""
+    def _fill(self) -> Claimed[Item]:
+        """Claim for the free slots and start the calls."""
         claimed = self._work.claim(free=self._slots - self._in_flight)
         if claimed.items:
             self._submit(self._start(claimed.items))
             self._in_flight += len(claimed.items)
-        return bool(claimed.items), claimed.more
+        return claimed
 
     async def _start(self, items: Sequence[Item]) -> None:
         """Start all calls of a claim; waking the loop's thread once for each of them would cost more."""

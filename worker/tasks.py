@@ -27,6 +27,7 @@ from worker.prune import prune as prune_past_retention
 from worker.request import Policy, Refused, parse_request
 from worker.rings import Rings
 from worker.runtime import Runtime
+from worker.told import told
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 10.0
@@ -56,6 +57,8 @@ class Doorbell(Task[..., Any]):
 @app.task(
     name="suno.enqueue",
     bind=True,
+    # What Flower shows of its arguments.
+    Request="worker.shown:ShownRequest",
     # Acknowledged when its row is committed: a worker that dies before leaves the message to the next one.
     acks_late=True,
     # Kept for 1 h where WORKER_RESULT_BACKEND is set, for senders that wait.
@@ -118,9 +121,12 @@ def _enqueue(
             asked = {**arguments, "positional": positional} if positional else arguments
             reject(session, source=f"suno.enqueue {sender or ''}", reason=str(outcome), arguments=asked)
     if isinstance(outcome, Refused):
+        asked_for = arguments.get("task_id")
+        task_id = asked_for if isinstance(asked_for, str) else None
+        logger.info(told("refused", f"refused: {outcome}", task_id=task_id))
         raise EnqueueRefused(str(outcome))
     if outcome.created:
-        logger.info("gateway=%s task_id=%s is under watch", outcome.gateway, ascii(outcome.task_id))
+        logger.info(told("under_watch", "is under watch", gateway=outcome.gateway, task_id=outcome.task_id))
     return asdict(outcome)
 
 

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import IntEnum
 
 from sqlalchemy.orm import Session
 
@@ -44,6 +45,14 @@ class Terms:
     chance: float
 
 
+class Left(IntEnum):
+    """What a claim left behind that is due and whose origin may be asked."""
+
+    NOTHING = 0
+    BEYOND_LIMITS = 1  # all of it behind origins that have all they may have in flight
+    WITHIN_LIMITS = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """One origin in one claim: what it may have in flight, what it has, and what it is granted now."""
@@ -64,9 +73,14 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
     if not turns:
         return Claimed(items=[], more=proven_only)
     claims = _take(session, turns=turns, terms=terms, now=now)
-    held_back = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
+    left = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
     leases = deliveries.read(session, claims=claims, now=now, until=now + terms.lease) if claims else []
-    return Claimed(items=leases, more=held_back or len(waiting) == ORIGINS)
+    looked_at_all = len(waiting) < ORIGINS
+    return Claimed(
+        items=leases,
+        more=not looked_at_all or left is not Left.NOTHING,
+        full=looked_at_all and left is Left.BEYOND_LIMITS,
+    )
 
 
 def _turns(
@@ -115,20 +129,22 @@ def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: dat
 
 def _reschedule(
     session: Session, *, turns: Mapping[str, Turn], claims: Sequence[Claim], terms: Terms, now: datetime
-) -> bool:
-    """Set when each origin is looked at next; say whether one has more that is due and may be sent."""
+) -> Left:
+    """Set when each origin is looked at next; say what is due and may be sent, and was not taken."""
     taken = Counter(claim.origin for claim in claims)
     first_due = origins.next_due(session, origins=turns)
     at: dict[str, datetime | None] = {}
-    held_back = False
+    left = Left.NOTHING
     for name, turn in turns.items():
         due = first_due[name]
         more = due is not None and due <= now and turn.limit > 0
-        held_back = held_back or more
-        if more and turn.busy.count + taken[name] >= turn.limit:
+        at_limit = turn.busy.count + taken[name] >= turn.limit
+        if more:
+            left = max(left, Left.BEYOND_LIMITS if at_limit else Left.WITHIN_LIMITS)
+        if more and at_limit:
             at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
         elif turn.granted or not more:
             at[name] = next_claim_at(turn.health, due=due, now=now)
         # else: no slot was left for it, so it keeps its place in the line.
     origins.reschedule(session, at=at)
-    return held_back
+    return left

@@ -106,7 +106,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def running_up(place: Path, flower_port: int) -> Iterator[Program]:
     """Give one `up --flower` to the tests that leave it as it is."""
-    settings = GATEWAY | {"FLOWER_BASIC_AUTH": FLOWER_PASSWORD}
+    settings = GATEWAY | {"FLOWER_BASIC_AUTH": FLOWER_PASSWORD, "FLOWER_ADDRESS": "0.0.0.0"}
     with up("--flower", f"--flower-port={flower_port}", folder=place, settings=settings) as program:
         yield program
 
@@ -166,7 +166,7 @@ def test_another_service_enqueues_through_the_brokers_address(running_up: Progra
 
 @together
 def test_flower_listens_on_this_machine_alone(running_up: Program, flower_port: int) -> None:
-    """`--flower` serves on loopback at the given port, and nowhere else."""
+    """`--flower` serves on loopback at the given port, and nowhere else, whatever Flower's variables say."""
     wait_until_listening(running_up, port=flower_port)
 
     with urllib.request.urlopen(f"http://127.0.0.1:{flower_port}/healthcheck", timeout=20) as answer:

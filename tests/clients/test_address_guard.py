@@ -6,17 +6,18 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import timedelta
 
-import httpx
 import pytest
 
 from tests.clients.name_server import Answers, NameServer, name_server
 from tests.clients.peers import OK, Connection, Peer, answering, listen
-from worker.clients.address_guard import guarded_socket
+from worker.clients.address_guard import ForbiddenAddress, guarded_socket
 from worker.clients.connections import Connections
 from worker.clients.endpoint import EndpointClient, Post
 from worker.clients.failures import explain
 from worker.clients.lookup import Lookup
 from worker.clients.passage import Passage
+from worker.clients.response import Response
+from worker.clients.target import Target, compose
 from worker.core.addresses import Allow
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome
 
@@ -245,12 +246,17 @@ async def test_the_socket_is_refused_even_if_all_else_lets_the_address_pass(host
         connections = Connections(
             resolver=lookup, socket_factory=guarded_socket(allow=NOBODY), keep_alive=timedelta(seconds=1)
         )
-        request = httpx.Request("POST", f"http://{host}:{peers[0].port}/")
+        target = Target.of(f"http://{host}:{peers[0].port}/")
         try:
-            with pytest.raises(httpx.TransportError) as caught:
-                await connections.answer(
-                    request, connect=LONG, read=LONG, passage=Passage(most_bytes=1024)
-                ).__aenter__()
+            with pytest.raises(ForbiddenAddress) as caught:
+                await connections.ask(
+                    target.peer,
+                    compose("POST", target, headers={}, body=b""),
+                    answer=Response(body_limit=1024, most_bytes=1024),
+                    passage=Passage(),
+                    connect=LONG,
+                    read=LONG,
+                )
         finally:
             await connections.close()
             await lookup.close()

@@ -248,7 +248,6 @@ async def test_what_came_before_the_cut_is_kept() -> None:
     assert outcome.excerpt.startswith("start.")
 
 
-@pytest.mark.filterwarnings("ignore:Sending a large body")  # the body must exceed what the kernel buffers
 async def test_an_answer_before_the_body_was_read_counts() -> None:
     """A peer that answers and leaves a large request unread has answered."""
 
@@ -258,6 +257,7 @@ async def test_an_answer_before_the_body_was_read_counts() -> None:
         await asyncio.Event().wait()
 
     async with endpoint_client(within=ENOUGH) as client, listen(script) as peer:
+        # The body exceeds what the kernel buffers.
         outcome = await send(client, post_to(peer.port, body=b"x" * 8_000_000))
     assert outcome == Answered(status_code=413, retry_after=None, excerpt="too much")
 

@@ -217,6 +217,21 @@ async def test_a_header_name_that_http_forbids_is_a_bad_reply(header: str) -> No
     assert peer.accepts == 0
 
 
+@pytest.mark.parametrize("fetch", Fetch)
+@pytest.mark.parametrize("status", ["401 Unauthorized", "502 Bad Gateway", "200 OK"])
+async def test_a_gateway_that_says_our_key_back_is_not_quoted(fetch: Fetch, status: str) -> None:
+    """A complaint is kept and shown to operators: it holds no key, of whatever shape, not even its start."""
+    key = "of-no-shape/" + 20 * "0123456789"
+    said = json.dumps({"code": "fail", "message": f"the key {key} is unknown"}).encode()
+    async with gateway_client() as client, listen(saying(answer(said, status=status))) as peer:
+        target = replace(target_of(peer.port, fetch=fetch), api_key=key, auth_prefix="")
+        reply = await only_reply(client, target)
+
+    assert isinstance(reply, Bad)
+    assert "the key *** is unknown" in reply.message
+    assert "of-no-shape" not in reply.message
+
+
 def test_the_key_is_not_in_the_repr() -> None:
     """A target may be logged."""
     assert KEY not in repr(target_of(1))

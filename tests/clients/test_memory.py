@@ -104,3 +104,11 @@ async def test_fifty_hostile_receivers_at_once_leave_memory_flat(scripts: list[S
     assert probe.returncode == 0
     assert int(grown) < MOST_KIB
     assert float(longest) < 4
+
+
+async def test_a_worker_leaves_the_sandboxs_server_out() -> None:
+    """The library aiohttp would take 9 MB of every worker."""
+    code = "import sys, worker.process, worker.tasks; print('aiohttp' in sys.modules)"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    said, _ = await process.communicate()
+    assert said == b"False\n"

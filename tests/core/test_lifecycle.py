@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from worker.core import lifecycle
 from worker.core.lifecycle import (
     ABSENCES_TO_END,
     INITIAL,
@@ -387,3 +388,46 @@ def test_an_outage_changes_nothing(observed: list[Unanswered], hours: int) -> No
     for observation in observed:
         step = advance(KNOWN, observation, now=ENQUEUED_AT + timedelta(hours=hours), limits=LIMITS)
         assert step == Step(known=KNOWN, transition=None, times=Times(), data=None)
+
+
+few = st.sampled_from
+nearly_alike = st.builds(
+    Seen,
+    status=few([None, *Status]),
+    upstream_status=few(["QUEUED", "queued"]),
+    progress=few([None, 0, 9, 10, 15, 20, 100]),
+    fail_reason=few(["", "boom"]),
+    times=st.just(TIMES),
+    data=st.just(CLIPS),
+)
+
+
+@given(
+    known=st.builds(
+        Known,
+        status=few(sorted(PENDING)),
+        upstream_status=few([None, "QUEUED", "queued"]),
+        progress=few([0, 5, 10, 20, 100]),
+        fail_reason=few(["", "boom"]),
+        absences=few([0, 1, ABSENCES_TO_END]),
+        stuck_since_at=few([None, YOUNG]),
+        enqueued_at=st.just(ENQUEUED_AT),
+    ),
+    observation=nearly_alike,
+    age=few([timedelta(0), LIMITS.task_deadline - SECOND, LIMITS.task_deadline, 2 * LIMITS.task_deadline]),
+)
+def test_the_first_look_decides_as_the_rules_do(known: Known, observation: Seen, age: timedelta) -> None:
+    """Where `advance` takes an observation for a repetition, the whole of its rules would change nothing."""
+    step = advance(known, observation, now=ENQUEUED_AT + age, limits=LIMITS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lifecycle, "_is_repeated", lambda *_, **__: False)
+
+        assert step == advance(known, observation, now=ENQUEUED_AT + age, limits=LIMITS)
+
+
+def test_a_repetition_makes_nothing_new() -> None:
+    """What we hold comes back as it is, so that a poll of a hundred unchanged tasks costs next to nothing."""
+    step = advance(KNOWN, replace(SEEN, progress=19), now=YOUNG, limits=LIMITS)
+
+    assert step.known is KNOWN
+    assert (step.transition, step.times, step.data) == (None, Times(), None)

@@ -142,6 +142,26 @@ def test_a_guarded_write_leaves_a_row_that_moved_on(sessions: Sessions) -> None:
         assert list(session.scalars(select(Delivery.attempt_count))) == [0, 0]
 
 
+def test_rows_that_change_alike_and_rows_that_do_not_are_all_written(sessions: Sessions) -> None:
+    """One statement for those alike, one more for the others: each row gets its own values, guarded alone."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        ids = [add_delivery(session) for _ in range(5)]
+        stolen = ids[4]
+        session.execute(update(Delivery).where(Delivery.id == stolen).values(claims=7))
+    seen = {"state_seen": "PENDING", "claims_seen": 0}
+    counts = dict(zip(ids, (1, 1, 2, 3, 3), strict=True))
+    with sessions.begin() as session:
+        deliveries.write_if_state_seen(
+            session, changes=[{"row_id": id_, "attempt_count": counts[id_]} | seen for id_ in ids]
+        )
+    with sessions() as session:
+        found = {
+            row.id: row.attempt_count for row in session.execute(select(Delivery.id, Delivery.attempt_count))
+        }
+    assert found == counts | {stolen: 0}
+
+
 def test_a_pending_task_outside_all_batches_cannot_be_stored(sessions: Sessions) -> None:
     """The database itself refuses a task that nobody would ever poll."""
     with sessions.begin() as session:

@@ -11,7 +11,18 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
 from tests.factory import NOW, ORIGIN, add_batch, add_delivery, add_gateway, add_origin, add_task
-from worker.db import claimable, deliveries, origins, poll_batches, suno_tasks
+from worker.db import (
+    claimable,
+    deliveries,
+    figures,
+    lateness,
+    origins,
+    poll_batches,
+    suno_tasks,
+    tail,
+)
+from worker.db.cursor import Cursor
+from worker.db.deliveries import State
 from worker.db.session import Sessions
 
 ROWS = 400
@@ -58,6 +69,10 @@ def plans(engine: Engine, sessions: Sessions, run: Callable[[Session], object]) 
     return "\n".join(lines)
 
 
+CLAIMS = [deliveries.Claim(id=id_, origin=ORIGIN, claims=1) for id_ in "ab"]
+CHANGES = [{"row_id": id_, "state_seen": "PENDING", "claims_seen": 1, "state": "DELIVERED"} for id_ in "ab"]
+
+
 def take(session: Session, *, first_only: bool) -> object:
     """Claim deliveries of one origin."""
     until = NOW + timedelta(minutes=1)
@@ -88,6 +103,7 @@ def lock_thin(session: Session) -> object:
         ("ix_poll_batches_thin", lock_thin),
         ("ix_suno_tasks_pending", lambda s: poll_batches.move(s, sources=[1, 2], target=3)),
         ("ix_suno_tasks_pending", lambda s: poll_batches.move(s, sources=[1], target=3, count=1)),
+        ("ix_poll_batches_due", lambda s: poll_batches.look(s, gateway="hub", now=NOW)),
         ("ix_poll_batches_leased", lambda s: poll_batches.live_leases(s, gateway="hub", now=NOW)),
         ("ix_suno_tasks_pending", lambda s: suno_tasks.of_batches(s, batch_ids=[1, 2, 3])),
         ("ix_origins_due", lambda s: origins.take_due(s, limit=4, now=NOW)),
@@ -95,12 +111,20 @@ def lock_thin(session: Session) -> object:
         ("ix_deliveries_due", lambda s: origins.next_due(s, origins=[ORIGIN])),
         ("ix_deliveries_due", lambda s: take(s, first_only=False)),
         ("ix_deliveries_first", lambda s: take(s, first_only=True)),
+        ("deliveries", lambda s: deliveries.hold(s, ids=["a", "b"])),
+        ("suno_tasks", lambda s: deliveries.read(s, claims=CLAIMS, now=NOW, until=NOW)),
+        ("deliveries", lambda s: deliveries.write_if_state_seen(s, changes=CHANGES)),
+        ("ix_poll_batches_due", lambda s: lateness.oldest_due_poll(s, now=NOW)),
+        ("ix_deliveries_due", lambda s: lateness.oldest_due_delivery(s, now=NOW)),
+        ("ix_attempts_delivery_id", lambda s: tail.read_attempts(s, Cursor(high=0), now=NOW)),
+        ("ix_deliveries_discarded", lambda s: figures.count_deliveries(s, state=State.DISCARDED)),
     ],
     ids=[
         "due batches",
         "thin batches",
         "move all tasks",
         "move some tasks",
+        "look at what is due",
         "requests in flight",
         "tasks of batches",
         "due origins",
@@ -108,6 +132,13 @@ def lock_thin(session: Session) -> object:
         "next due",
         "claim deliveries",
         "claim first attempts",
+        "hold deliveries",
+        "read claimed deliveries",
+        "record deliveries",
+        "oldest due poll",
+        "oldest due delivery",
+        "new attempts",
+        "discarded deliveries",
     ],
 )
 def test_a_hot_query_uses_its_index(

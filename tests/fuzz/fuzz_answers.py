@@ -17,12 +17,12 @@ from random import Random
 import atheris
 
 with atheris.instrument_imports(include=["worker.core"]):
-    from worker.core import envelope, excerpts, fields, items, lifecycle, raw_json, single, wire, words
+    from worker.core import envelope, excerpts, fields, items, lifecycle, plain, raw_json, single, wire, words
 
 from tests.fuzz.answers import IDS, Answer, check
 from tests.fuzz.mutations import SAMPLES, mutate
 
-INSTRUMENTED = (envelope, excerpts, fields, items, lifecycle, raw_json, single, wire, words)
+INSTRUMENTED = (envelope, excerpts, fields, items, lifecycle, plain, raw_json, single, wire, words)
 DICTIONARY = Path(__file__).parent / "answers.dict"
 
 

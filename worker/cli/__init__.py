@@ -38,6 +38,7 @@ VERBS: Mapping[str, tuple[str, str]] = MappingProxyType(
             "worker.cli.messages:dead_letters",
             "List malformed messages that were moved aside.",
         ),
+        "exporter": ("worker.cli.exporter:exporter", "Serve metrics for Prometheus."),
         "check": ("worker.cli.checks:check", "Check settings, database, broker and gateways."),
         "migrate": ("worker.cli.operations:migrate", "Bring the database to this version's tables."),
         "prune": ("worker.cli.pruning:prune", "Delete now what is past its retention."),

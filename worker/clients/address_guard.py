@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Final
 
 from aiohappyeyeballs import AddrInfoType
-from aiohttp.abc import AbstractResolver, ResolveResult
 
+from worker.clients.lookup import Address, Resolver
 from worker.core.addresses import Allow, is_public
 
 logger = logging.getLogger(__name__)
@@ -44,32 +44,26 @@ def permitted(address: str, *, allow: Allow) -> bool:
     return is_public(ip) or allow.permits_address(ip)
 
 
-class GuardedLookup(AbstractResolver):
+class GuardedLookup:
     """Gives back the addresses of a name only if every one of them is permitted."""
 
-    def __init__(self, lookup: AbstractResolver, *, allow: Allow) -> None:
+    def __init__(self, lookup: Resolver, *, allow: Allow) -> None:
         self._lookup = lookup
         self._allow = allow
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str) -> Sequence[Address]:
         """Return all addresses of `host`, or raise ForbiddenAddress."""
-        answers = await self._lookup.resolve(host, port, family)
-        forbidden = [answer["host"] for answer in answers if not permitted(answer["host"], allow=self._allow)]
+        answers = await self._lookup.resolve(host)
+        forbidden = [answer.host for answer in answers if not permitted(answer.host, allow=self._allow)]
         if forbidden:
             # Only the operator's log may say it: the answer to the URL's author would map our network.
             logger.info("no connection to %r: it resolves to %s, not public", host, ", ".join(forbidden))
             raise ForbiddenAddress
         return answers
 
-    async def close(self) -> None:
-        """Close the look-up behind it."""
-        await self._lookup.close()
-
 
 def guarded_socket(*, allow: Allow) -> Callable[[AddrInfoType], socket.socket]:
-    """Return the function from which aiohttp gets each socket, just before it connects."""
+    """Return the function that gives each socket, just before it connects."""
 
     def make(addr_info: AddrInfoType) -> socket.socket:
         family, kind, protocol, _, sockaddr = addr_info

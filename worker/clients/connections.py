@@ -1,10 +1,8 @@
-"""A pool of HTTP connections: httpx's requests and responses, carried by one aiohttp session.
+"""A pool of HTTP/1.1 connections for small requests: nothing between our bytes and the event loop's.
 
-httpx's own pool is quadratic in its connections (70 ms CPU per request at 500 in flight); over aiohttp a
-request costs 0.3 ms at any number. `httpx.AsyncClient` is left out on purpose, requests go straight to the
-transport: the client would keep receivers' cookies for ever, write whole URLs (a notify_hook may carry a
-token) into the log, and cost half as much again. What it would do for us, redirects, environment proxies
-and decompression, is exactly what must not happen.
+A general client's session, request, response and stream objects cost several times what a POST of ours does:
+this takes a third of aiohttp's CPU and a fifth of httpx's. What they would do besides, redirects, cookies,
+proxies of the environment, decompression, is exactly what must not happen here.
 
 Many servers close idle connections, and one that closes just when we send looks like a failure of theirs. A
 request whose *reused* connection dies within a second, before any byte came back, therefore goes out again
@@ -15,27 +13,22 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
 from functools import cache
-from typing import Any, Final, cast
 
-import aiohttp
-import httpx
-from aiohappyeyeballs import SocketFactoryType
-from aiohttp.abc import AbstractResolver
-from httpx_aiohttp import AiohttpTransport
-from yarl import URL
+from aiohappyeyeballs import SocketFactoryType, start_connection
 
-from worker.clients.connector import NotingConnector, current, noting
 from worker.clients.failures import explain
-from worker.clients.passage import Passage, TooMuch
+from worker.clients.idle import Idle
+from worker.clients.line import Closed, Line, NoConnection
+from worker.clients.lookup import Resolver
+from worker.clients.names import Names
+from worker.clients.passage import Passage, noting
+from worker.clients.response import Response
+from worker.clients.target import Peer
 from worker.core.webhook import PostError
 
-# All hosts together; a single host has no limit of its own, the use-cases count. Twice what the dispatcher
-# holds in flight, so nobody waits here. It must be a number: `None` would become aiohttp's default of 100.
-MAX_CONNECTIONS: Final = 1_000
+HAPPY_EYEBALLS_DELAY_S = 0.25  # before the next address of a name is tried beside the first, as RFC 8305 says
 
 
 @cache
@@ -47,112 +40,114 @@ def default_ssl_context() -> ssl.SSLContext:
 
 
 class Connections:
-    """One pool. To be built on the event loop that it will serve."""
+    """One pool. To be built on the event loop that it will serve.
+
+    It has no limit of its own for what is in flight: the use-cases count.
+    """
 
     def __init__(
         self,
         *,
-        resolver: AbstractResolver,
+        resolver: Resolver,
         keep_alive: timedelta,
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactoryType | None = None,
     ) -> None:
-        context = ssl_context or default_ssl_context()
-        self._session = aiohttp.ClientSession(
-            connector=NotingConnector(
-                limit=MAX_CONNECTIONS,
-                limit_per_host=0,
-                keepalive_timeout=keep_alive.total_seconds(),
-                resolver=resolver,
-                socket_factory=noting(socket_factory),
-                ssl=context,
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
-        self._transport = _Transport(verify=context, session=self._session)
+        self._names = Names(resolver)
+        self._idle = Idle(keep_alive=keep_alive)
+        self._busy: set[Line] = set()
+        self._ssl_context = ssl_context or default_ssl_context()
+        self._socket_factory = socket_factory
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
 
-    @asynccontextmanager
-    async def answer(
-        self, request: httpx.Request, *, connect: timedelta, read: timedelta, passage: Passage
-    ) -> AsyncIterator[httpx.Response]:
-        """Send `request`; the answer's status line and headers are there, its body is still to be read.
+    async def ask(
+        self,
+        peer: Peer,
+        request: bytes,
+        *,
+        answer: Response,
+        passage: Passage,
+        connect: timedelta,
+        read: timedelta,
+    ) -> None:
+        """Send `request` and wait for its answer; raise what went wrong.
 
-        `passage` is filled in on the way, whatever becomes of the request.
-
-        `connect` bounds look-up, TCP and TLS together, `read` each silence after that. Neither bounds the
-        whole: a peer that sends a byte now and then passes both, so callers hold an `asyncio.timeout`.
+        `answer` and `passage` are filled in on the way, whatever becomes of the request. `connect` bounds
+        look-up, TCP and TLS together, `read` each silence after that. Neither bounds the whole: a peer that
+        sends a byte now and then passes both, so callers hold an `asyncio.timeout`.
         """
-        request.extensions["timeout"] = {
-            "pool": connect.total_seconds(),  # aiohttp counts the look-up and all addresses into this one
-            "connect": connect.total_seconds(),
-            "read": read.total_seconds(),
-        }
-        response = await self._send(request, passage=passage)
+        if self._is_closed():
+            raise RuntimeError("the client is closed")
         try:
-            yield response
-        finally:
-            await response.aclose()
-
-    async def _send(self, request: httpx.Request, *, passage: Passage) -> httpx.Response:
-        token = current.set(passage)
-        try:
-            return await self._try(request, passage=passage)
+            line = self._from_pool(peer, answer=answer, passage=passage)
+            if line is not None:
+                await self._ask(line, peer, request, passage=passage, read=read)
+                return
         except Exception as error:
-            lost = passage.lost_a_race(now=asyncio.get_running_loop().time())
-            if self._session.closed or not lost or explain(error).error is not PostError.RESET:
+            lost = passage.lost_a_race(now=self._loop.time()) and explain(error).error is PostError.RESET
+            if not lost or self._is_closed():
                 raise
             passage.begin_again()
-            return await self._try(request, passage=passage)
-        finally:
-            current.reset(token)
-
-    async def _try(self, request: httpx.Request, *, passage: Passage) -> httpx.Response:
-        try:
-            return await self._transport.handle_async_request(request)
-        except Exception as error:
-            if passage.cut:
-                raise TooMuch from error
-            raise
+            self._idle.drop(peer)  # a server that was restarted has dropped them all
+        line = await self._connect(peer, answer=answer, passage=passage, within=connect)
+        await self._ask(line, peer, request, passage=passage, read=read)
 
     async def close(self) -> None:
-        """Close all connections."""
-        await self._session.close()
+        """Close all connections; what is in flight fails."""
+        self._closed = True
+        self._idle.close()
+        for line in self._busy:
+            line.abort()
+        await asyncio.sleep(0)  # the event loop closes sockets in its next round
 
+    def _is_closed(self) -> bool:
+        return self._closed
 
-class _Transport(AiohttpTransport):
-    """httpx's transport over our session, with URLs sent as they were written."""
+    def _from_pool(self, peer: Peer, *, answer: Response, passage: Passage) -> Line | None:
+        line = self._idle.take(peer)
+        if line is not None:
+            line.begin(passage=passage, answer=answer)
+        return line
 
-    def __init__(self, *, verify: ssl.SSLContext, session: aiohttp.ClientSession) -> None:
-        super().__init__(verify=verify, trust_env=False)
-        self._verbatim = _Verbatim(session.request)
+    async def _ask(
+        self, line: Line, peer: Peer, request: bytes, *, passage: Passage, read: timedelta
+    ) -> None:
+        passage.remote_address = line.remote_address or passage.remote_address
+        passage.connected_at = self._loop.time()
+        self._busy.add(line)
+        try:
+            usable = await line.ask(request, read=read)
+        except BaseException:
+            line.abort()
+            raise
+        finally:
+            self._busy.discard(line)
+        if usable and not self._closed:
+            self._idle.put(peer, line)
+        else:
+            line.abort()
 
-    def get_client(self) -> aiohttp.ClientSession:
-        # The one method of a session that the transport calls is `request`.
-        return cast("aiohttp.ClientSession", self._verbatim)
-
-
-class _Verbatim:
-    """A session whose `request` sends URLs as httpx quoted them.
-
-    Left to itself yarl quotes again: `/suno/fetch/%2E%2E` would become `/suno/`, and `%2F` in a query `/`,
-    which asks for something else than was meant and breaks a notify_hook that carries a signature.
-    """
-
-    def __init__(self, request: Callable[..., Any]) -> None:
-        self._request = request
-
-    def request(self, *, url: str, **options: Any) -> Any:  # noqa: ANN401  # aiohttp's own, passed through
-        return self._request(url=URL(url, encoded=True), **options)
-
-
-async def read_body(response: httpx.Response, *, limit: int, into: bytearray) -> None:
-    """Add the body to `into` as it came over the wire, undecoded; stop once there is more than `limit`.
-
-    What was read before an error or a deadline stays in `into`.
-    """
-    async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as chunks:
-        async for chunk in chunks:
-            into += chunk
-            if len(into) > limit:
-                break
+    async def _connect(self, peer: Peer, *, answer: Response, passage: Passage, within: timedelta) -> Line:
+        passage.asked_at = self._loop.time()
+        try:
+            async with asyncio.timeout(within.total_seconds()):
+                addresses = await self._names.addresses(peer)
+                sock = await start_connection(
+                    addresses,
+                    happy_eyeballs_delay=HAPPY_EYEBALLS_DELAY_S,
+                    interleave=1,
+                    socket_factory=noting(passage, self._socket_factory),
+                )
+                _, line = await self._loop.create_connection(
+                    lambda: Line(passage=passage, answer=answer),
+                    sock=sock,
+                    ssl=self._ssl_context if peer.tls else None,
+                    server_hostname=peer.host.rstrip(".") if peer.tls else None,
+                )
+        except TimeoutError as error:
+            raise NoConnection from error
+        if self._closed:
+            line.abort()
+            raise Closed
+        return line

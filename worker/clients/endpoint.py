@@ -4,7 +4,6 @@
 silence at most 10 s, the whole within `timeout` of the wall clock. The status line decides: once it has
 come, nothing that the body does changes the outcome. Redirects are not followed, answers are not decoded, at
 most 16 KiB of one are read (so that a small answer leaves its connection reusable), and 4 KiB are kept.
-Honest limit: a head that comes in pieces, the last of them with broken chunks behind it, is a protocol_error.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ from typing import Final
 import httpx
 
 from worker.clients.address_guard import REFUSAL, GuardedLookup, guarded_socket, permitted
-from worker.clients.connections import Connections, read_body
+from worker.clients.connections import Connections
 from worker.clients.endpoint_answer import read_outcome
 from worker.clients.exchange import Exchange, exchange_of
 from worker.clients.failures import explain
 from worker.clients.lookup import Lookup
 from worker.clients.passage import Passage
+from worker.clients.response import Response
+from worker.clients.target import Target, compose
 from worker.core.addresses import Allow, read_literal
 from worker.core.hooks import BadHook, check_notify_hook, split_hook
 from worker.core.webhook import Failed, PostError, PostOutcome
@@ -38,6 +39,8 @@ HEARD_LIMIT: Final = 32 * 1024  # bytes on the wire: head, framing of chunks, an
 # Common servers drop idle connections after 5 s. Being first avoids most posts into a closing connection,
 # and a burst of results for one receiver still shares its connections.
 KEEP_ALIVE: Final = timedelta(seconds=4)
+
+_OWN_HEADERS: Final = {"accept": "*/*", "accept-encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +81,7 @@ class EndpointClient:
         """Send `post` and return what came of it; raises nothing but CancelledError."""
         clock = asyncio.get_running_loop().time
         begun = clock()
-        passage = Passage(most_bytes=HEARD_LIMIT)
+        passage = Passage()
         outcome = await self._outcome(post, passage=passage)
         return exchange_of(outcome, passage=passage, begun=begun, end=clock(), body=post.body)
 
@@ -90,45 +93,32 @@ class EndpointClient:
 
     async def _outcome(self, post: Post, *, passage: Passage) -> PostOutcome:
         try:
-            request = _request(post, allow=self._allow)
+            target, trusted = _target(post.url, self._allow)
+            request = compose("POST", target, headers={**_OWN_HEADERS, **post.headers}, body=post.body)
         except BadHook as problem:
             return _refused(post.url, allow=self._allow, problem=problem)
         except (httpx.InvalidURL, ValueError):
             return Failed(error=PostError.INVALID_URL, detail="the URL cannot be used")
-        return await self._send(request, passage=passage)
-
-    async def _send(self, request: httpx.Request, *, passage: Passage) -> PostOutcome:
-        trusted = _is_trusted(request.url, self._allow)
         connections = self._trusted if trusted else self._guarded
-        response: httpx.Response | None = None
-        body = bytearray()
+        answer = Response(body_limit=READ_LIMIT, most_bytes=HEARD_LIMIT)
         try:
-            async with (
-                asyncio.timeout(self._timeout.total_seconds()),
-                connections.answer(request, connect=CONNECT, read=READ, passage=passage) as response,
-            ):
-                await read_body(response, limit=READ_LIMIT, into=body)
+            async with asyncio.timeout(self._timeout.total_seconds()):
+                await connections.ask(
+                    target.peer, request, answer=answer, passage=passage, connect=CONNECT, read=READ
+                )
         except Exception as error:  # noqa: BLE001  # whatever a stranger's server provokes is an outcome
-            if response is None:
+            if not answer.status_code:
                 return explain(error)
-        return read_outcome(response, body=bytes(body))
-
-
-def _request(post: Post, *, allow: Allow) -> httpx.Request:
-    own = {"accept": "*/*", "accept-encoding": "identity"}
-    return httpx.Request("POST", _target(post.url, allow), content=post.body, headers={**own, **post.headers})
+        return read_outcome(answer)
 
 
 # Most services name one hook for all their tasks: what a URL means is worked out once.
 @lru_cache(maxsize=1_024)
-def _target(url: str, allow: Allow) -> httpx.URL:
+def _target(url: str, allow: Allow) -> tuple[Target, bool]:
+    """Return where a URL leads, and whether the operator allowed its host by name."""
     # The rules were checked when the hook came; WORKER_WEBHOOK_ALLOW may have been narrowed since.
-    return httpx.URL(check_notify_hook(url, allow=allow))
-
-
-@lru_cache(maxsize=1_024)
-def _is_trusted(url: httpx.URL, allow: Allow) -> bool:
-    return allow.permits_host(url.host)
+    target = Target.of(check_notify_hook(url, allow=allow))
+    return target, allow.permits_host(target.peer.host)
 
 
 def _refused(url: str, *, allow: Allow, problem: BadHook) -> Failed:

@@ -1,8 +1,8 @@
 """What an exception of the network means, in a closed list of words and in sentences that are safe to show.
 
-Exceptions of aiohttp, ssl and the system quote addresses, ports and whole URLs. None of their text goes on,
-except OpenSSL's own reason: it is the one that a receiver's owner needs, and speaks only of the certificate
-and of the host name that the owner gave.
+Exceptions of ssl and the system quote addresses and ports. None of their text goes on, except OpenSSL's own
+reason: it is the one that a receiver's owner needs, and speaks only of the certificate and of the host name
+that the owner gave.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ import errno
 import ssl
 from typing import Final
 
-import aiohttp
-import httpx
-
 from worker.clients.address_guard import ForbiddenAddress
+from worker.clients.line import NoConnection, Silence
 from worker.clients.lookup import LookupFailed
-from worker.clients.passage import TooMuch
+from worker.clients.response import NotHttp, TooMuch
 from worker.core.webhook import Failed, PostError
 
-# By number, not by class: aiohttp wraps system errors in its own classes and keeps the number.
+# By number first: not every number has a class of its own.
 _BY_ERRNO: Final = {
     errno.ECONNREFUSED: (PostError.REFUSED, "the connection was refused"),
     errno.EHOSTUNREACH: (PostError.REFUSED, "the host cannot be reached"),
@@ -34,32 +32,19 @@ _BY_ERRNO: Final = {
 
 # The first row that fits counts.
 _BY_CLASS: Final[tuple[tuple[type[Exception], PostError, str], ...]] = (
-    (aiohttp.SocketTimeoutError, PostError.READ_TIMEOUT, "no answer came in time"),
-    (aiohttp.ServerTimeoutError, PostError.CONNECT_TIMEOUT, "no connection within the time for connecting"),
+    (Silence, PostError.READ_TIMEOUT, "no answer came in time"),
+    (NoConnection, PostError.CONNECT_TIMEOUT, "no connection within the time for connecting"),
     (TooMuch, PostError.PROTOCOL, "more came back than an answer may have"),
+    (NotHttp, PostError.PROTOCOL, "what came back is not HTTP/1.1"),
     (TimeoutError, PostError.DEADLINE, "not done within the time for the whole request"),
-    (aiohttp.InvalidURL, PostError.INVALID_URL, "the URL cannot be used"),
-    (aiohttp.NonHttpUrlClientError, PostError.INVALID_URL, "the URL is neither http nor https"),
-    (aiohttp.ClientConnectionError, PostError.RESET, "the connection was closed before an answer came"),
-    (aiohttp.ClientError, PostError.PROTOCOL, "what came back is not HTTP/1.1"),
+    (ConnectionError, PostError.RESET, "the connection was closed before an answer came"),
 )
 
 
 def explain(error: Exception) -> Failed:
     """Return what `error` means. The total deadline is the caller's: a bare TimeoutError is taken for it."""
-    word, detail = _explain(_innermost(error))
+    word, detail = _explain(error)
     return Failed(error=word, detail=detail)
-
-
-def _innermost(error: BaseException) -> BaseException:
-    """Unwrap what httpx-aiohttp and aiohttp put around the error that happened."""
-    if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return error.certificate_error
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return _innermost(error.os_error)
-    if isinstance(error, httpx.TransportError) and error.__cause__ is not None:
-        return _innermost(error.__cause__)
-    return error
 
 
 def _explain(error: BaseException) -> tuple[PostError, str]:

@@ -15,17 +15,20 @@ import ssl
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Final
 from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from worker.clients.connections import Connections, read_body
+from worker.clients.connections import Connections
 from worker.clients.failures import explain
-from worker.clients.gateway_answer import BODY_LIMIT, Answer, read_answer
+from worker.clients.gateway_answer import BODY_LIMIT, Answer, read_answer, without_key
 from worker.clients.lookup import Lookup
 from worker.clients.passage import Passage
+from worker.clients.response import Response
+from worker.clients.target import Peer, Target, compose
 from worker.core.lifecycle import Action
 from worker.core.webhook import PostError
 from worker.core.wire import Bad, Fetch, Reply, Trouble, read_batch, read_single
@@ -96,27 +99,29 @@ class GatewayClient:
         )
         if isinstance(answer, Bad):
             return answer
-        return read_batch(
+        read = partial(
+            read_batch,
             status_code=answer.status_code,
             content_type=answer.content_type,
             retry_after=answer.retry_after,
-            body=answer.body,
             asked=task_ids,
         )
+        return without_key(read, body=answer.body, key=target.api_key)
 
     async def _fetch_single(self, target: GatewayTarget, *, action: Action, task_id: str) -> Reply:
         url = f"{target.base_url}/suno/fetch/{_path_segment(task_id)}"
         answer = await self._ask(target, method="GET", url=url, body=None)
         if isinstance(answer, Bad):
             return answer
-        return read_single(
+        read = partial(
+            read_single,
             status_code=answer.status_code,
             content_type=answer.content_type,
             retry_after=answer.retry_after,
-            body=answer.body,
             asked=task_id,
             action=action,
         )
+        return without_key(read, body=answer.body, key=target.api_key)
 
     async def _ask(self, target: GatewayTarget, *, method: str, url: str, body: bytes | None) -> Answer | Bad:
         authorization = target.auth_prefix + target.api_key
@@ -128,26 +133,24 @@ class GatewayClient:
             )
         headers = _headers(body=body) | {target.auth_header: authorization}
         try:
-            request = httpx.Request(method, url, content=body, headers=headers)
+            there = Target.of(url)
+            request = compose(method, there, headers=headers, body=body)
         except (httpx.InvalidURL, ValueError):
             return Bad(trouble=Trouble.NETWORK, message="not asked: the base URL cannot be used")
-        return await self._reply(request, deadline=target.timeout)
+        return await self._reply(there.peer, request, deadline=target.timeout)
 
-    async def _reply(self, request: httpx.Request, *, deadline: timedelta) -> Answer | Bad:
-        received = bytearray()
+    async def _reply(self, peer: Peer, request: bytes, *, deadline: timedelta) -> Answer | Bad:
+        response = Response(body_limit=BODY_LIMIT, most_bytes=HEARD_LIMIT)
         try:
-            async with (
-                asyncio.timeout(deadline.total_seconds()),
-                self._connections.answer(
-                    request, connect=deadline, read=deadline, passage=Passage(most_bytes=HEARD_LIMIT)
-                ) as response,
-            ):
-                await read_body(response, limit=BODY_LIMIT, into=received)
+            async with asyncio.timeout(deadline.total_seconds()):
+                await self._connections.ask(
+                    peer, request, answer=response, passage=Passage(), connect=deadline, read=deadline
+                )
         except Exception as error:  # noqa: BLE001  # whatever the network does is a value
             failed = explain(error)
             trouble = Trouble.TIMEOUT if failed.error in _TIMEOUTS else Trouble.NETWORK
             return Bad(trouble=trouble, message=failed.detail)
-        return read_answer(response, received=bytes(received))
+        return read_answer(response)
 
 
 def _headers(*, body: bytes | None) -> dict[str, str]:

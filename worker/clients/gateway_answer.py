@@ -1,18 +1,20 @@
-"""A gateway's whole answer, made fit for reading: no redirect, unpacked, not too large, Retry-After read."""
+"""A gateway's whole answer, made fit for reading: no redirect, unpacked, bounded, our key not quoted."""
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
-import httpx
-
+from worker.clients.response import Response
 from worker.core.schedule import parse_retry_after
-from worker.core.wire import Bad, Trouble
+from worker.core.wire import Bad, Good, Reply, Trouble
 
+MASK: Final = b"***"
+SHORTEST_KEY: Final = 4  # characters; masking a shorter one would blot out ordinary words
 BODY_LIMIT: Final = 32 * 1024 * 1024  # bytes, packed and unpacked; 100 finished tasks take 0.3 MB
 
 
@@ -26,12 +28,13 @@ class Answer:
     body: bytes
 
 
-def read_answer(response: httpx.Response, *, received: bytes) -> Answer | Bad:
+def read_answer(response: Response) -> Answer | Bad:
     """Return what `response` and its raw body say, or Bad if no gateway could have meant it so."""
     if 300 <= response.status_code <= 399:  # noqa: PLR2004  # HTTP's redirects
         message = f"answered {response.status_code}, a redirect, which is not followed: wrong base URL?"
         return Bad(trouble=Trouble.NOT_FOUND, message=message)
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    received = bytes(response.body)
+    encoding = (response.header("content-encoding") or "identity").strip().lower()
     body = received if encoding == "identity" else _decompress(received)
     if body is None:
         return Bad(
@@ -41,10 +44,19 @@ def read_answer(response: httpx.Response, *, received: bytes) -> Answer | Bad:
         return Bad(trouble=Trouble.TOO_LARGE, message=f"the answer is larger than {BODY_LIMIT >> 20} MiB")
     return Answer(
         status_code=response.status_code,
-        content_type=response.headers.get("content-type", ""),
-        retry_after=_retry_after(response.headers),
+        content_type=response.header("content-type") or "",
+        retry_after=_retry_after(response),
         body=body,
     )
+
+
+def without_key(read: Callable[..., Reply], *, body: bytes, key: str) -> Reply:
+    """Return what `body` says; a complaint is quoted without the key, which some gateways say back."""
+    reply = read(body=body)
+    if isinstance(reply, Good) or len(key) < SHORTEST_KEY:
+        return reply
+    masked = read(body=body.replace(key.encode(), MASK))
+    return replace(reply, message=masked.message) if isinstance(masked, Bad) else reply
 
 
 def _decompress(received: bytes) -> bytes | None:
@@ -58,11 +70,11 @@ def _decompress(received: bytes) -> bytes | None:
         return None
 
 
-def _retry_after(headers: httpx.Headers) -> timedelta | None:
+def _retry_after(response: Response) -> timedelta | None:
     """Read Retry-After; a date in it is held against the gateway's own clock, which `Date` tells."""
     try:
-        now = parsedate_to_datetime(headers.get("date", ""))
+        now = parsedate_to_datetime(response.header("date") or "")
     except (ValueError, OverflowError):
         now = datetime.max.replace(tzinfo=UTC)  # no clock: any date is past, seconds still count
     now = now if now.tzinfo else now.replace(tzinfo=UTC)  # "-0000" is how some write UTC
-    return parse_retry_after(headers.get("retry-after"), now=now)
+    return parse_retry_after(response.header("retry-after"), now=now)

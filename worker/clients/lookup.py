@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 import aiodns
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import AsyncResolver
 
 # Below the 5 s for a whole connect, so that a silent name server is reported as what it is.
 LOOKUP_TIMEOUT: Final = timedelta(seconds=4)
@@ -32,37 +31,61 @@ class LookupFailed(OSError):
     """No address for this name. Its text is safe to show: it repeats nothing of the answer."""
 
 
-class Lookup(AbstractResolver):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """One address of a name."""
+
+    family: int
+    host: str
+    scope: int = 0  # of a link-local IPv6 address
+
+
+class Resolver(Protocol):
+    """Knows the addresses of names."""
+
+    async def resolve(self, host: str) -> Sequence[Address]:
+        """Return all addresses of `host`, at least one, or raise an OSError."""
+
+
+class Lookup:
     """Asks the system's name servers, or `nameservers` ("192.0.2.1" or "127.0.0.1:5353").
 
     To be built on the event loop that it will serve.
     """
 
     def __init__(self, *, nameservers: Sequence[str] | None = None) -> None:
-        self._resolver = AsyncResolver(
+        self._resolver = aiodns.DNSResolver(
             nameservers=nameservers, timeout=FIRST_TRY.total_seconds(), tries=TRIES
         )
 
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
+    async def resolve(self, host: str) -> Sequence[Address]:
         """Return all addresses of `host` within 4 s, or raise LookupFailed."""
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT.total_seconds()):
-                return await self._resolver.resolve(host, port, family)
+                found = await self._resolver.getaddrinfo(
+                    host, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG
+                )
         except TimeoutError:
             raise LookupFailed("the name servers did not answer in time") from None
-        except OSError as error:
-            raise LookupFailed(_reason(error)) from error
+        except aiodns.error.DNSError as error:
+            raise LookupFailed(_reason(error.args[0])) from error
+        addresses = [_read(node.family, *node.addr) for node in found.nodes]
+        if not addresses:
+            raise LookupFailed(_reason(aiodns.error.ARES_ENODATA))
+        return addresses
 
     async def close(self) -> None:
         """Drop the questions that still wait."""
         await self._resolver.close()
 
 
-def _reason(error: OSError) -> str:
-    """Say in our words why a look-up failed; aiohttp keeps c-ares' number in the cause."""
-    code = error.__cause__.args[0] if isinstance(error.__cause__, aiodns.error.DNSError) else None
+def _read(family: int, host: bytes, port: int, flow: int = 0, scope: int = 0) -> Address:
+    del port, flow
+    return Address(family=family, host=host.decode("ascii"), scope=scope)
+
+
+def _reason(code: int) -> str:
+    """Say in our words why a look-up failed."""
     if code in _SILENCE:
         return "the name servers did not answer in time"
     if code in _NO_SUCH_NAME:

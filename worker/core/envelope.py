@@ -17,6 +17,11 @@ from worker.core.raw_json import elements, members, scalar, trimmed
 _SUCCESS_CODES = frozenset({"success", "succeed", "ok", "200", "1", "0", "true"})
 
 
+def means_success(code: str | float) -> bool:
+    """Return whether an envelope's code is one of those that gateways send with a good answer."""
+    return str(code).strip().lower() in _SUCCESS_CODES
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """One answer, opened."""
@@ -50,7 +55,7 @@ def open_envelope(body: bytes) -> Envelope | None:
     opened = Envelope(success=None, data=text if _is_item(fields) else fields.get("data", b""), fields=fields)
     if opened.code == "":
         return opened
-    return Envelope(success=opened.code.lower() in _SUCCESS_CODES, data=opened.data, fields=fields)
+    return Envelope(success=means_success(opened.code), data=opened.data, fields=fields)
 
 
 def _is_item(fields: Mapping[str, bytes]) -> bool:

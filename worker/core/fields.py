@@ -21,6 +21,7 @@ _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC).timestamp()
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC).timestamp()
 
 Fields = Mapping[str, bytes]
+Scalar = str | int | float | None
 
 
 def task_id_of(fields: Fields) -> str | None:
@@ -65,7 +66,12 @@ def times_of(fields: Fields) -> Times:
 
 def progress_of(fields: Fields) -> int | None:
     """Read `"46%"`, `"46"`, `46` or `46.7` as 46; None for what is no number from 0 to 100."""
-    number = _number(fields.get("progress", NULL))
+    return percent(_value(fields.get("progress", NULL)))
+
+
+def percent(value: Scalar | bytes) -> int | None:
+    """Return the whole per cent that a value means; None for what is no number from 0 to 100."""
+    number = _number(value)
     return int(number) if number is not None and 0 <= number <= FULL_PROGRESS else None
 
 
@@ -74,24 +80,32 @@ def text_of(text: bytes) -> str:
     value = scalar(text)
     if value is None and text[:1] == b"{":
         value = scalar((members(text) or {}).get("message", NULL))
+    return shown(value)
+
+
+def shown(value: Scalar) -> str:
+    """Return a string, cut where it is too long to keep; "" for anything else and for blanks."""
     return value[:REASON_LENGTH] if isinstance(value, str) and value.strip() else ""
 
 
-def _time(fields: Fields, *names: str) -> datetime | None:
-    return next((time for name in names if (time := _read_time(fields.get(name, NULL)))), None)
-
-
-def _read_time(text: bytes) -> datetime | None:
+def moment(value: Scalar | bytes) -> datetime | None:
     """Read unix seconds or milliseconds, told apart by size; None for 0 and outside of 2000-2099."""
-    number = _number(text)
+    number = _number(value)
     if number is None:
         return None
     seconds = number / 1000 if number >= _MILLISECONDS_FROM else number
     return datetime.fromtimestamp(seconds, tz=UTC) if _EARLIEST <= seconds < _LATEST else None
 
 
-def _number(text: bytes) -> float | None:
-    value = text if text.isdigit() else scalar(text)  # nearly all are plain digits: half the cost of an item
+def _time(fields: Fields, *names: str) -> datetime | None:
+    return next((time for name in names if (time := moment(_value(fields.get(name, NULL))))), None)
+
+
+def _value(text: bytes) -> Scalar | bytes:
+    return text if text.isdigit() else scalar(text)  # nearly all are plain digits: half the cost of an item
+
+
+def _number(value: Scalar | bytes) -> float | None:
     if isinstance(value, bool) or value is None:
         return None
     try:

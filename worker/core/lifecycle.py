@@ -26,16 +26,22 @@ Limits: trouble of the gateway (`Unanswered`) and items that cannot be read (`Un
 before case 4. A worker that was switched off for longer than twice the deadline and whose first answer is
 trouble ends the task unheard, although the song may exist: the gateways of this family have dropped it by
 then.
+
+Nearly every observation repeats what we hold, so that is looked at first and makes nothing new. What is made
+for each task at each poll is a `msgspec.Struct`: it is made in a sixth of a dataclass's time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from types import MappingProxyType
 from typing import assert_never
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 
 class Action(StrEnum):
@@ -73,8 +79,7 @@ FULL_PROGRESS = 100
 PROGRESS_STEP = 10  # per cent: a finer progress would write a row at every poll
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Times:
+class Times(Struct, frozen=True, kw_only=True, gc=False):
     """The gateway's own times of a task, normalised to aware UTC; None where it gave none."""
 
     submitted_at: datetime | None = None
@@ -82,8 +87,10 @@ class Times:
     finished_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+NO_TIMES = Times()
+
+
+class Known(Struct, frozen=True, kw_only=True, gc=False):
     """What we hold of one Suno task: the part of its row that observations may change."""
 
     status: Status
@@ -95,8 +102,7 @@ class Known:
     enqueued_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
+class Seen(Struct, frozen=True, kw_only=True, gc=False):
     """The gateway spoke of the task. `status` is None when its word is none of the known ones."""
 
     status: Status | None
@@ -136,8 +142,7 @@ class Limits:
     stuck_after: timedelta
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Struct, frozen=True, kw_only=True, gc=False):
     """What one observation makes of a task. `transition` is None when the status stays."""
 
     known: Known
@@ -154,6 +159,8 @@ def advance(known: Known, observation: Observation, *, now: datetime, limits: Li
     if known.status in TERMINAL:
         message = f"a Suno task in {known.status} is finished: no observation may change it"
         raise ValueError(message)
+    if type(observation) is Seen and _is_repeated(known, observation, now=now, limits=limits):
+        return Step(known=known, transition=None, times=NO_TIMES, data=None)
     match observation:
         case Seen(status=Status.SUCCESS | Status.FAILURE as status):
             return _finish(known, observation, status=status)
@@ -171,7 +178,21 @@ def advance(known: Known, observation: Observation, *, now: datetime, limits: Li
     if reason is not None:
         return _end(noted, observation, before=known.status, reason=reason)
     transition = None if noted.status is known.status else (known.status, noted.status)
-    return Step(known=noted, transition=transition, times=Times(), data=None)
+    return Step(known=noted, transition=transition, times=NO_TIMES, data=None)
+
+
+def _is_repeated(known: Known, seen: Seen, *, now: datetime, limits: Limits) -> bool:
+    """Say whether `seen` is what we hold and no time has run out; False where that takes more thought."""
+    return (
+        seen.status is known.status
+        and seen.upstream_status == known.upstream_status
+        and seen.fail_reason == known.fail_reason
+        and _first(seen.progress, known.progress) // PROGRESS_STEP * PROGRESS_STEP == known.progress
+        and not (seen.progress == FULL_PROGRESS and seen.fail_reason)
+        and known.absences == 0
+        and known.stuck_since_at is None
+        and now - known.enqueued_at < limits.task_deadline
+    )
 
 
 def _finish(known: Known, seen: Seen, *, status: Status) -> Step:
@@ -226,7 +247,7 @@ def _own_reason(noted: Known, observation: Observation, *, now: datetime, limits
 def _end(noted: Known, observation: Observation, *, before: Status, reason: str) -> Step:
     """End the task ourselves; the gateway's times are kept where it gave some, its `data` never."""
     ended = replace(noted, status=Status.FAILURE, fail_reason=f"worker: {reason}", stuck_since_at=None)
-    times = observation.times if isinstance(observation, Seen) else Times()
+    times = observation.times if isinstance(observation, Seen) else NO_TIMES
     return Step(known=ended, transition=(before, Status.FAILURE), times=times, data=None)
 
 

@@ -72,9 +72,16 @@ def scalar(text: bytes) -> str | int | float | None:
             value = json.loads(text.decode(errors="replace"), strict=False)
         except ValueError:
             return None
-    if isinstance(value, str) and not (value.isascii() and value.isprintable()):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
-    return value if isinstance(value, str | int | float) else None
+    if isinstance(value, str):
+        return storable(value)
+    return value if isinstance(value, int | float) else None
+
+
+def storable(text: str) -> str:
+    """Return `text` fit for a database and a log: halves of surrogate pairs and NUL become U+FFFD."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
 
 
 def document(text: bytes) -> str | None:

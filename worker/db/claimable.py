@@ -7,11 +7,22 @@ and locks no more batches than their tasks have room.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, case, func, literal, literal_column, select
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Select,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    select,
+)
 from sqlalchemy.orm import Session
 
 from worker.core.schedule import cadence
@@ -40,8 +51,7 @@ class Claimable:
 
 def lock_due(session: Session, *, gateway: str, room: int, rows: int, now: datetime) -> list[Claimable]:
     """Return due batches, longest due first, of each action until it has `room` tasks."""
-    due = (PollBatch.gateway == gateway, PollBatch.next_poll_at <= now)
-    return _lock(session, where=due, room=room, rows=rows)
+    return _lock(session, _LOCK_DUE, {"of": gateway, "now": now, "room": room, "rows": rows})
 
 
 def lock_thin(
@@ -77,16 +87,24 @@ def lock_thin(
         PollBatch.next_poll_at <= last,
         PollBatch.next_poll_at <= soon,
     )
-    return _lock(session, where=thin, room=room, rows=rows)
+    return _lock(session, _locking(thin), {"room": room, "rows": rows})
 
 
 def _moment(at: datetime) -> ColumnElement[datetime]:
     return literal(at, UtcDateTime())
 
 
-def _lock(session: Session, *, where: Sequence[ColumnElement[bool]], room: int, rows: int) -> list[Claimable]:
+def _lock(session: Session, statement: Select[Any], values: Mapping[str, object]) -> list[Claimable]:
+    rows = run(session, statement, values)
+    return [Claimable(**row._mapping) for row in rows]  # noqa: SLF001 - a public name of SQLAlchemy
+
+
+def _locking(where: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Build the look-up of batches `where`: parameters `rows` and `room`."""
     columns = (PollBatch.id, PollBatch.action, PollBatch.size, PollBatch.next_poll_at)
-    found = select(*columns).where(*where).order_by(PollBatch.next_poll_at).limit(rows).cte("found")
+    found = (
+        select(*columns).where(*where).order_by(PollBatch.next_poll_at).limit(bindparam("rows")).cte("found")
+    )
     before = func.sum(found.c.size).over(
         partition_by=found.c.action, order_by=(found.c.next_poll_at, found.c.id), rows=(None, 0)
     )
@@ -94,7 +112,7 @@ def _lock(session: Session, *, where: Sequence[ColumnElement[bool]], room: int, 
     # Only trouble leaves a batch due at the moment of its answer; all others put it off, so does a lease.
     stayed_due = PollBatch.next_poll_at == PollBatch.last_polled_at
     in_trouble = case((stayed_due, literal(value=True)), else_=literal(value=False)).label("in_trouble")
-    statement = (
+    return (
         select(
             PollBatch.id,
             PollBatch.action,
@@ -104,8 +122,10 @@ def _lock(session: Session, *, where: Sequence[ColumnElement[bool]], room: int, 
             PollBatch.alone,
             in_trouble,
         )
-        .where(PollBatch.id.in_(select(placed.c.id).where(placed.c.before < room)), *where)
+        .where(PollBatch.id.in_(select(placed.c.id).where(placed.c.before < bindparam("room"))), *where)
         .order_by(PollBatch.next_poll_at, PollBatch.id)
         .with_for_update(skip_locked=True)
     )
-    return [Claimable(**row._mapping) for row in run(session, statement)]  # noqa: SLF001 - a public name of SQLAlchemy
+
+
+_LOCK_DUE = _locking((PollBatch.gateway == bindparam("of"), PollBatch.next_poll_at <= bindparam("now")))

@@ -15,10 +15,12 @@ from sqlalchemy.orm import Session
 from worker.db.statements import run_scalars
 from worker.db.types import UtcDateTime
 
+_CLOCK = select(func.clock_timestamp(type_=UtcDateTime()))
+
 
 def read_now(session: Session) -> datetime:
     """Return the database's time, aware UTC. Read once per claim or record and handed down."""
     if session.get_bind().dialect.name == "sqlite":
         return datetime.now(UTC)
-    now: datetime = run_scalars(session, select(func.clock_timestamp(type_=UtcDateTime()))).one()
+    now: datetime = run_scalars(session, _CLOCK).one()
     return now

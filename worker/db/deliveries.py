@@ -15,7 +15,7 @@ from worker.core.lifecycle import Action, Status, Times
 from worker.core.webhook import Result
 from worker.db import origins
 from worker.db.models import Attempt, Delivery, SunoTask
-from worker.db.statements import run, table_of
+from worker.db.statements import among, insert_rows, run, table_of
 
 # The one event there is: the Suno task has ended. A delivery is unique for its task and event.
 FINISHED = "finished"
@@ -138,71 +138,80 @@ def _due(*, origin: str, limit: int, first_only: bool, now: datetime) -> Select[
     return select(rows.subquery().c.id)
 
 
+_HELD = (
+    select(Delivery.id, Delivery.state, Delivery.claims, Delivery.attempt_count)
+    .where(among(Delivery.id, "ids"))
+    .order_by(Delivery.id)
+    .with_for_update(key_share=True)
+)
+
+
 def hold(session: Session, *, ids: Sequence[str]) -> dict[str, Held]:
     """Lock the rows in one order for all and return what they hold now."""
-    rows = run(
-        session,
-        select(Delivery.id, Delivery.state, Delivery.claims, Delivery.attempt_count)
-        .where(Delivery.id.in_(ids))
-        .order_by(Delivery.id)
-        .with_for_update(key_share=True),
-    )
+    rows = run(session, _HELD, [{"ids": list(ids)}])
     return {
         row.id: Held(state=State(row.state), claims=row.claims, attempt_count=row.attempt_count)
         for row in rows
     }
 
 
+_CHANGED = update(table_of(Delivery)).where(
+    among(table_of(Delivery).c.id, "row_ids"),
+    table_of(Delivery).c.state == bindparam("state_seen"),
+    table_of(Delivery).c.claims == bindparam("claims_seen"),
+)
+
+
 def write_if_state_seen(session: Session, *, changes: Sequence[Mapping[str, Any]]) -> None:
     """Write each change only if its row still has the state and the claim that were seen.
 
-    A change names `row_id`, `state_seen`, `claims_seen` and new values for some columns; changes of the same
-    columns go in one statement.
+    A change names `row_id`, `state_seen`, `claims_seen` and new values for some columns. Rows that change
+    alike, as those of a healthy receiver do, are written together; so are changes of the same columns.
     """
-    deliveries = table_of(Delivery)
-    statement = update(deliveries).where(
-        deliveries.c.id == bindparam("row_id"),
-        deliveries.c.state == bindparam("state_seen"),
-        deliveries.c.claims == bindparam("claims_seen"),
-    )
-    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    alike: dict[tuple[tuple[str, Any], ...], list[str]] = {}
     for change in changes:
-        groups.setdefault(tuple(sorted(change)), []).append(change)
+        values = tuple(sorted((name, value) for name, value in change.items() if name != "row_id"))
+        alike.setdefault(values, []).append(change["row_id"])
+    groups: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for values, ids in alike.items():
+        columns = tuple(name for name, _ in values)
+        groups.setdefault(columns, []).append({**dict(values), "row_ids": ids})
     for group in groups.values():
-        run(session, statement, group)
+        run(session, _CHANGED, group)
 
 
 def add_attempts(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the attempt log."""
-    if rows:
-        run(session, insert(Attempt), list(rows))
+    insert_rows(session, Attempt, rows)
+
+
+_READ = (
+    select(
+        Delivery.id,
+        Delivery.notify_hook,
+        Delivery.origin,
+        Delivery.trigger,
+        SunoTask.gateway,
+        SunoTask.task_id,
+        SunoTask.action,
+        SunoTask.status,
+        SunoTask.fail_reason,
+        SunoTask.progress,
+        SunoTask.upstream_submitted_at,
+        SunoTask.upstream_started_at,
+        SunoTask.upstream_finished_at,
+        SunoTask.data,
+    )
+    .join(SunoTask, SunoTask.id == Delivery.suno_task_id)
+    .where(among(Delivery.id, "ids"))
+    .order_by(Delivery.created_at)
+)
 
 
 def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: datetime) -> list[Lease]:
     """Return the claimed deliveries with their results, oldest first."""
     numbers = {claim.id: claim.claims for claim in claims}
-    rows = run(
-        session,
-        select(
-            Delivery.id,
-            Delivery.notify_hook,
-            Delivery.origin,
-            Delivery.trigger,
-            SunoTask.gateway,
-            SunoTask.task_id,
-            SunoTask.action,
-            SunoTask.status,
-            SunoTask.fail_reason,
-            SunoTask.progress,
-            SunoTask.upstream_submitted_at,
-            SunoTask.upstream_started_at,
-            SunoTask.upstream_finished_at,
-            SunoTask.data,
-        )
-        .join(SunoTask, SunoTask.id == Delivery.suno_task_id)
-        .where(Delivery.id.in_(list(numbers)))
-        .order_by(Delivery.created_at),
-    )
+    rows = run(session, _READ, [{"ids": list(numbers)}])
     return [
         Lease(
             id=row.id,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import bindparam, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import Gateway
@@ -14,6 +14,22 @@ from worker.db.statements import run, run_scalars, upsert
 
 FORGOTTEN_AFTER = timedelta(minutes=150)
 LONGEST_ERROR = 500  # characters kept of `last_error`
+
+_LOCK = (
+    select(Gateway.cooling_until, Gateway.failures, Gateway.trouble)
+    .where(Gateway.name == bindparam("gateway"))
+    .with_for_update(key_share=True)
+)
+_HEAL = (
+    update(Gateway)
+    .where(
+        Gateway.name == bindparam("gateway"),
+        Gateway.failures > 0,
+        or_(Gateway.cooling_until.is_(None), Gateway.cooling_until <= bindparam("now")),
+    )
+    .values(cooling_until=None, failures=0, trouble=None, last_error=None, last_error_at=None)
+    .returning(Gateway.name)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,12 +93,7 @@ def lock(session: Session, *, name: str) -> Health | None:
     own statement would come after that statement's snapshot, and let the limit be exceeded. The lock leaves
     foreign keys alone, so it never holds up an enqueue.
     """
-    row = run(
-        session,
-        select(Gateway.cooling_until, Gateway.failures, Gateway.trouble)
-        .where(Gateway.name == name)
-        .with_for_update(key_share=True),
-    ).one_or_none()
+    row = run(session, _LOCK, {"gateway": name}).one_or_none()
     return None if row is None else Health(**row._mapping)  # noqa: SLF001 - a public name of SQLAlchemy
 
 
@@ -107,11 +118,4 @@ def record_health(session: Session, *, name: str, now: datetime) -> bool:
 
     During a cool-down it says nothing: its request was under way before the trouble came.
     """
-    over = or_(Gateway.cooling_until.is_(None), Gateway.cooling_until <= now)
-    statement = (
-        update(Gateway)
-        .where(Gateway.name == name, Gateway.failures > 0, over)
-        .values(cooling_until=None, failures=0, trouble=None, last_error=None, last_error_at=None)
-        .returning(Gateway.name)
-    )
-    return run(session, statement).first() is not None
+    return run(session, _HEAL, {"gateway": name, "now": now}).first() is not None

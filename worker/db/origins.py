@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 
 from worker.core.origins import OriginHealth
 from worker.db.models import Delivery, Origin
-from worker.db.statements import run, table_of, upsert
+from worker.db.statements import among, run, table_of, upsert
 from worker.db.types import UtcDateTime
 
 HEALTH = (
@@ -28,6 +28,45 @@ HEALTH = (
     Origin.open_until,
     Origin.delivered_at,
 )
+
+
+def _first_due() -> ScalarSelect[Any]:
+    """Return the due time of an origin's first PENDING delivery, as one look at its index."""
+    return (
+        select(Delivery.next_attempt_at)
+        .where(Delivery.origin == Origin.origin, Delivery.state == "PENDING")
+        .order_by(Delivery.next_attempt_at)
+        .limit(1)
+        .correlate(Origin)
+        .scalar_subquery()
+    )
+
+
+_DUE = (
+    select(*HEALTH)
+    .where(Origin.next_claim_at <= bindparam("now"))
+    .order_by(Origin.next_claim_at)
+    .limit(bindparam("most"))
+)
+_PROVEN_DUE = _DUE.where(Origin.delivered_at.is_not(None), Origin.failures == 0)
+_UNLOCKED, _PROVEN_UNLOCKED = (
+    due.with_for_update(key_share=True, skip_locked=True) for due in (_DUE, _PROVEN_DUE)
+)
+_NAMED = (
+    select(*HEALTH)
+    .where(among(Origin.origin, "names"))
+    .order_by(Origin.origin)
+    .with_for_update(key_share=True)
+)
+_IN_FLIGHT = (
+    select(Delivery.origin, func.count().label("live"), func.min(Delivery.leased_until).label("first_end"))
+    .where(among(Delivery.origin, "names"), Delivery.leased_until > bindparam("now"))
+    .group_by(Delivery.origin)
+)
+_NEXT_DUE = select(Origin.origin, _first_due().label("at")).where(among(Origin.origin, "names"))
+_RESCHEDULED = update(table_of(Origin)).where(table_of(Origin).c.origin == bindparam("key"))
+_FLOOR = bindparam("floor", type_=UtcDateTime())
+_CHANGED = _RESCHEDULED.values(next_claim_at=case((_first_due() < _FLOOR, _FLOOR), else_=_first_due()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,52 +105,41 @@ def take_due(
     Rows that somebody else holds are passed over, unless that leaves none: then they are waited for, in the
     order of their names.
     """
-    due = select(*HEALTH).where(Origin.next_claim_at <= now).order_by(Origin.next_claim_at).limit(limit)
-    if proven_only:
-        due = due.where(Origin.delivered_at.is_not(None), Origin.failures == 0)
-    found = _health(run(session, due.with_for_update(key_share=True, skip_locked=True)))
+    due, unlocked = (_PROVEN_DUE, _PROVEN_UNLOCKED) if proven_only else (_DUE, _UNLOCKED)
+    wanted = [{"now": now, "most": limit}]
+    found = _health(run(session, unlocked, wanted))
     if found:
         return found
-    names = [row.origin for row in run(session, due)]
+    names = [row.origin for row in run(session, due, wanted)]
     held = lock(session, origins=names) if names else {}
     return {name: held[name] for name in names if name in held}
 
 
 def lock(session: Session, *, origins: Collection[str]) -> dict[str, OriginHealth]:
     """Take the rows until the end of the transaction, in the order of their names; return their health."""
-    wanted = select(*HEALTH).where(Origin.origin.in_(list(origins))).order_by(Origin.origin)
-    return _health(run(session, wanted.with_for_update(key_share=True)))
+    return _health(run(session, _NAMED, [{"names": list(origins)}]))
 
 
 def in_flight(session: Session, *, origins: Collection[str], now: datetime) -> dict[str, InFlight]:
     """Count the live leases of each origin over all workers."""
-    rows = run(
-        session,
-        select(
-            Delivery.origin, func.count().label("live"), func.min(Delivery.leased_until).label("first_end")
-        )
-        .where(Delivery.origin.in_(list(origins)), Delivery.leased_until > now)
-        .group_by(Delivery.origin),
-    )
+    rows = run(session, _IN_FLIGHT, [{"names": list(origins), "now": now}])
     found = {row.origin: InFlight(count=row.live, first_end=row.first_end) for row in rows}
     return {origin: found.get(origin, InFlight(count=0, first_end=None)) for origin in origins}
 
 
 def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetime | None]:
     """Return when the first PENDING delivery of each origin is due, or its lease ends."""
-    wanted = select(Origin.origin, _first_due().label("at")).where(Origin.origin.in_(list(origins)))
-    return {row.origin: row.at for row in run(session, wanted)}
+    rows = run(session, _NEXT_DUE, [{"names": list(origins)}])
+    return {row.origin: row.at for row in rows}
 
 
 def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
     """Set when each origin, locked by this transaction, is looked at next."""
     if not at:
         return
-    origins = table_of(Origin)
-    statement = update(origins).where(origins.c.origin == bindparam("key"))
     run(
         session,
-        statement,
+        _RESCHEDULED,
         [{"key": origin, "next_claim_at": moment} for origin, moment in sorted(at.items())],
     )
 
@@ -123,13 +151,6 @@ def write_health(
 
     It is looked at next when its first delivery is due, but not before `not_before`.
     """
-    origins = table_of(Origin)
-    due, floor = _first_due(), bindparam("floor", type_=UtcDateTime())
-    statement = (
-        update(origins)
-        .where(origins.c.origin == bindparam("key"))
-        .values(next_claim_at=case((due < floor, floor), else_=due))
-    )
     rows = [
         {
             "key": origin,
@@ -143,19 +164,7 @@ def write_health(
         }
         for origin, one in sorted(health.items())
     ]
-    run(session, statement, rows)
-
-
-def _first_due() -> ScalarSelect[Any]:
-    """Return the due time of an origin's first PENDING delivery, as one look at its index."""
-    return (
-        select(Delivery.next_attempt_at)
-        .where(Delivery.origin == Origin.origin, Delivery.state == "PENDING")
-        .order_by(Delivery.next_attempt_at)
-        .limit(1)
-        .correlate(Origin)
-        .scalar_subquery()
-    )
+    run(session, _CHANGED, rows)
 
 
 def _health(rows: Iterable[Row[Any]]) -> dict[str, OriginHealth]:

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import PENDING, Status
 from worker.core.wire import Trouble
 from worker.db.deliveries import State
-from worker.db.gateways import batch_sizes as known_gateways
-from worker.db.models import Delivery, Gateway, Origin, PollBatch, Rejection, SunoTask
+from worker.db.lateness import oldest_due_delivery, oldest_due_poll
+from worker.db.models import Delivery, Gateway, Rejection, SunoTask
 from worker.db.origin_overview import count_not_closed
 
 
@@ -72,14 +72,12 @@ def read_overview(session: Session, *, now: datetime) -> Overview:
         select(Delivery.state, func.count().label("number")).group_by(Delivery.state)
     )
     deliveries |= {State(row.state): row.number for row in counted_deliveries}
-    oldest_poll = session.scalar(_oldest_poll(session, now=now))
-    oldest_delivery = session.scalar(_oldest_delivery(now=now))
     gateways = session.scalars(select(Gateway).order_by(Gateway.name))
     return Overview(
         tasks=tasks,
         deliveries=deliveries,
-        oldest_due_poll=_lateness(oldest_poll, now=now),
-        oldest_due_delivery=_lateness(oldest_delivery, now=now),
+        oldest_due_poll=oldest_due_poll(session, now=now),
+        oldest_due_delivery=oldest_due_delivery(session, now=now),
         gateways=tuple(
             GatewayHealth(
                 name=gateway.name,
@@ -102,21 +100,3 @@ def read_rejections(session: Session, *, limit: int) -> tuple[Refusal, ...]:
         Refusal(id=row.id, at=row.at, source=row.source, reason=row.reason, arguments=row.arguments)
         for row in rows
     )
-
-
-def _oldest_poll(session: Session, *, now: datetime) -> Select[datetime]:
-    """Ask for the oldest poll that waits for a worker: not for a cool-down or for settings that are gone."""
-    well = or_(Gateway.cooling_until.is_(None), Gateway.cooling_until <= now)
-    askable = select(Gateway.name).where(well, Gateway.name.in_(known_gateways(session)))
-    return select(func.min(PollBatch.next_poll_at)).where(PollBatch.gateway.in_(askable))
-
-
-def _oldest_delivery(*, now: datetime) -> Select[datetime]:
-    """Ask for the oldest delivery that waits for a worker: not for its receiver's limit or breaker."""
-    askable = select(Origin.origin).where(Origin.next_claim_at <= now)
-    pending = Delivery.state == State.PENDING.value
-    return select(func.min(Delivery.next_attempt_at)).where(pending, Delivery.origin.in_(askable))
-
-
-def _lateness(due: datetime | None, *, now: datetime) -> timedelta:
-    return max(now - due, timedelta()) if due is not None else timedelta()

@@ -9,14 +9,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import Update, bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from worker.db.models import PollBatch, SunoTask
 from worker.db.statements import run, run_scalars, table_of
+
+_OF_GATEWAY = PollBatch.gateway == bindparam("of")
+_LIVE = select(func.count()).where(_OF_GATEWAY, PollBatch.leased_until > bindparam("now"))
+_LOOK = select(
+    exists().where(_OF_GATEWAY, PollBatch.next_poll_at <= bindparam("now")),
+    select(PollBatch.next_poll_at)
+    .where(_OF_GATEWAY, PollBatch.next_poll_at > bindparam("now"))
+    .order_by(PollBatch.next_poll_at)
+    .limit(1)
+    .scalar_subquery(),
+)
+_LEASE = update(table_of(PollBatch)).where(table_of(PollBatch).c.id == bindparam("row_id"))
+_CLAIM_SEEN = (
+    update(PollBatch)
+    .where(PollBatch.id == bindparam("row_id"), PollBatch.claims == bindparam("claims_seen"))
+    .returning(PollBatch.id)
+)
+_RENEW = _CLAIM_SEEN.where(PollBatch.leased_until > bindparam("now")).values(
+    next_poll_at=bindparam("until"), leased_until=bindparam("until"), last_polled_at=bindparam("now")
+)
+_RELEASE = _CLAIM_SEEN.values(
+    next_poll_at=bindparam("due"),
+    leased_until=None,
+    last_polled_at=bindparam("now"),
+    alone=bindparam("is_alone"),
+)
+_DELETE_EMPTY = (
+    delete(PollBatch).where(PollBatch.id == bindparam("row_id"), PollBatch.size == 0).returning(PollBatch.id)
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +59,14 @@ class Lease:
     youngest_at: datetime
     leased_until: datetime
     alone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Whether a batch is due, and how long until another is that is not due yet; None where there is none."""
+
+    is_due: bool
+    next_in: timedelta | None
 
 
 def add(
@@ -57,16 +94,15 @@ def add(
 
 def live_leases(session: Session, *, gateway: str, now: datetime) -> int:
     """Return how many requests to `gateway` all workers together have in flight."""
-    count: int = run_scalars(
-        session, select(func.count()).where(PollBatch.gateway == gateway, PollBatch.leased_until > now)
-    ).one()
+    count: int = run_scalars(session, _LIVE, {"of": gateway, "now": now}).one()
     return count
 
 
-def any_due(session: Session, *, gateway: str, now: datetime) -> bool:
-    """Say whether a batch of `gateway` is due now."""
-    due = exists().where(PollBatch.gateway == gateway, PollBatch.next_poll_at <= now)
-    return bool(run_scalars(session, select(due)).one())
+def look(session: Session, *, gateway: str, now: datetime) -> Look:
+    """Say whether a batch of `gateway` is due now, and when the next will be."""
+    found: Any = run(session, _LOOK, {"of": gateway, "now": now}).one()
+    is_due, next_at = found
+    return Look(is_due=bool(is_due), next_in=None if next_at is None else next_at - now)
 
 
 def write_leases(session: Session, *, leases: Sequence[Lease], sizes: Mapping[int, int]) -> None:
@@ -74,7 +110,6 @@ def write_leases(session: Session, *, leases: Sequence[Lease], sizes: Mapping[in
 
     Their age and size become those of the tasks that they have now.
     """
-    batches = table_of(PollBatch)
     changes: list[dict[str, Any]] = [
         {
             "row_id": lease.batch_id,
@@ -87,7 +122,7 @@ def write_leases(session: Session, *, leases: Sequence[Lease], sizes: Mapping[in
         for lease in leases
     ]
     if changes:
-        run(session, update(batches).where(batches.c.id == bindparam("row_id")), changes)
+        run(session, _LEASE, changes)
 
 
 def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, now: datetime) -> bool:
@@ -95,19 +130,15 @@ def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, 
 
     The slot of an ended lease may have been given to another batch: renewed, it would be one too many.
     """
-    values = {"next_poll_at": leased_until, "leased_until": leased_until, "last_polled_at": now}
-    return _write_if_claim_seen(session, lease=lease, values=values, also=PollBatch.leased_until > now)
+    return _write_if_claim_seen(session, _RENEW, lease=lease, values={"until": leased_until, "now": now})
 
 
 def release_lease_seen(
     session: Session, *, lease: Lease, next_poll_at: datetime, alone: bool = False, now: datetime
 ) -> bool:
     """End the lease and set the next due time; False when another claim has come since."""
-    return _write_if_claim_seen(
-        session,
-        lease=lease,
-        values={"next_poll_at": next_poll_at, "leased_until": None, "last_polled_at": now, "alone": alone},
-    )
+    values = {"due": next_poll_at, "is_alone": alone, "now": now}
+    return _write_if_claim_seen(session, _RELEASE, lease=lease, values=values)
 
 
 def shrink(session: Session, *, left: Mapping[int, int]) -> None:
@@ -119,8 +150,7 @@ def shrink(session: Session, *, left: Mapping[int, int]) -> None:
 
 def delete_empty(session: Session, *, batch_id: int) -> bool:
     """Delete the batch if no task is left in it; the foreign key is the last guard."""
-    statement = delete(PollBatch).where(PollBatch.id == batch_id, PollBatch.size == 0).returning(PollBatch.id)
-    return run(session, statement).first() is not None
+    return run(session, _DELETE_EMPTY, {"row_id": batch_id}).first() is not None
 
 
 def delete_emptied(session: Session, *, batch_ids: Sequence[int]) -> None:
@@ -140,14 +170,7 @@ def move(session: Session, *, sources: Sequence[int], target: int, count: int | 
 
 
 def _write_if_claim_seen(
-    session: Session, *, lease: Lease, values: dict[str, Any], also: ColumnElement[bool] | None = None
+    session: Session, statement: Update, *, lease: Lease, values: Mapping[str, object]
 ) -> bool:
-    statement = (
-        update(PollBatch)
-        .where(PollBatch.id == lease.batch_id, PollBatch.claims == lease.claims)
-        .values(**values)
-        .returning(PollBatch.id)
-    )
-    if also is not None:
-        statement = statement.where(also)
-    return run(session, statement).first() is not None
+    seen = {"row_id": lease.batch_id, "claims_seen": lease.claims}
+    return run(session, statement, {**seen, **values}).first() is not None

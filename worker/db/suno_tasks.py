@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from msgspec import Struct
 from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
@@ -14,9 +15,26 @@ from worker.core.lifecycle import TERMINAL, Known, Status, Step
 from worker.db.models import SunoTask, Transition
 from worker.db.statements import run, table_of, upsert
 
+_STATUSES = {status.value: status for status in Status}
+_OF_BATCHES = (
+    select(
+        SunoTask.id,
+        SunoTask.poll_batch_id,
+        SunoTask.task_id,
+        SunoTask.status,
+        SunoTask.upstream_status,
+        SunoTask.progress,
+        SunoTask.fail_reason,
+        SunoTask.absences,
+        SunoTask.stuck_since_at,
+        SunoTask.enqueued_at,
+    )
+    .where(SunoTask.poll_batch_id.in_(bindparam("batch_ids", expanding=True)))
+    .order_by(SunoTask.id)
+)
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
+
+class Watched(Struct, frozen=True, kw_only=True, gc=False):
     """A pending Suno task as its poll batch's claim read it."""
 
     id: int
@@ -59,43 +77,28 @@ def add_missing(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> dict[
 
     A task that another transaction inserts at the same time is left alone and not returned.
     """
-    statement = upsert(session, SunoTask).values(list(rows)).on_conflict_do_nothing()
-    inserted = run(session, statement.returning(SunoTask.id, SunoTask.task_id))
+    # Rows that are a part of the statement would be compiled anew each time, which costs more than the rest.
+    statement = upsert(session, SunoTask).on_conflict_do_nothing().returning(SunoTask.id, SunoTask.task_id)
+    inserted = run(session, statement, rows)
     return {row.task_id: row.id for row in inserted}
 
 
 def of_batches(session: Session, *, batch_ids: Sequence[int]) -> dict[int, list[Watched]]:
     """Return the pending tasks of each batch, oldest first."""
-    rows = run(
-        session,
-        select(
-            SunoTask.id,
-            SunoTask.poll_batch_id,
-            SunoTask.task_id,
-            SunoTask.status,
-            SunoTask.upstream_status,
-            SunoTask.progress,
-            SunoTask.fail_reason,
-            SunoTask.absences,
-            SunoTask.stuck_since_at,
-            SunoTask.enqueued_at,
-        )
-        .where(SunoTask.poll_batch_id.in_(batch_ids))
-        .order_by(SunoTask.id),
-    )
     found: dict[int, list[Watched]] = {batch_id: [] for batch_id in batch_ids}
-    for row in rows:
+    # All rows at once and by position: row by row and by name, reading them was the largest cost of a claim.
+    rows: Sequence[Any] = run(session, _OF_BATCHES, {"batch_ids": batch_ids}).all()
+    for row_id, batch_id, task_id, status, word, progress, reason, absences, stuck_at, enqueued_at in rows:
         known = Known(
-            status=Status(row.status),
-            upstream_status=row.upstream_status,
-            progress=row.progress,
-            fail_reason=row.fail_reason,
-            absences=row.absences,
-            stuck_since_at=row.stuck_since_at,
-            enqueued_at=row.enqueued_at,
+            status=_STATUSES[status],
+            upstream_status=word,
+            progress=progress,
+            fail_reason=reason,
+            absences=absences,
+            stuck_since_at=stuck_at,
+            enqueued_at=enqueued_at,
         )
-        watched = Watched(id=row.id, batch_id=row.poll_batch_id, task_id=row.task_id, known=known)
-        found[row.poll_batch_id].append(watched)
+        found[batch_id].append(Watched(id=row_id, batch_id=batch_id, task_id=task_id, known=known))
     return found
 
 

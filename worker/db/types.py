@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, DateTime, Dialect, Integer, Text
+import msgspec
+from sqlalchemy import ARRAY, BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
@@ -32,9 +33,24 @@ class UtcDateTime(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """Turn what the database stores into aware UTC."""
         del dialect
-        if value is None:
-            return None
+        if value is None or value.tzinfo is UTC:
+            return value
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class TextList(TypeDecorator[list[str]]):
+    """Texts in one parameter, to be asked with `statements.among`: an array on PostgreSQL, JSON on SQLite."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(Text()))
+
+    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's
+        """Turn the list into what the driver takes."""
+        return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
 
 
 # An origin's name, compared byte by byte on both databases: rows are locked in the order of their names, and

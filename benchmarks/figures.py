@@ -1,0 +1,192 @@
+"""The figures that decide, most of them ratios: what each means, what is aimed at, and what limits it.
+
+A key is public: `benchmarks/results/latest.json` has one number under each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One number: where it comes from and how it is said. `most` and `least` are its goals, if it has any."""
+
+    key: str
+    scenario: str
+    what: str
+    unit: str = ""
+    most: float | None = None
+    least: float | None = None
+    limited_by: str = ""
+
+    @property
+    def goal(self) -> str:
+        """What is aimed at, as text; empty for a figure that only informs."""
+        if self.most is not None:
+            return f"≤ {said(self.most, unit=self.unit)}"
+        return "" if self.least is None else f"≥ {said(self.least, unit=self.unit)}"
+
+    def reaches(self, value: float) -> bool:
+        """Say whether a value is within the goal."""
+        return (self.most is None or value <= self.most) and (self.least is None or value >= self.least)
+
+
+def said(value: float, *, unit: str) -> str:
+    """Return a number as a table shows it: three digits, and its unit."""
+    if unit == "%":
+        return f"{value * 100:.3g} %"
+    digits = f"{value:,.0f}" if abs(value) >= 100 or value == int(value) else f"{value:.3g}"
+    return f"{digits}{unit}" if unit == "×" else f"{digits} {unit}".rstrip()
+
+
+RATIOS = (
+    Figure(
+        key="cpu_ratio_afternoon_over_ours",
+        scenario="end_to_end",
+        what="worker CPU of a task with the afternoon script, over ours",
+        unit="×",
+        least=20,
+        limited_by="ours: the POST and its record, since a hundred polls share a request",
+    ),
+    Figure(
+        key="requests_ratio_afternoon_over_ours",
+        scenario="end_to_end",
+        what="gateway requests of a task with the afternoon script, over ours",
+        unit="×",
+        least=25,
+        limited_by="ours: the gateways' limit of 100 ids in a request",
+    ),
+    Figure(
+        key="task_cpu_over_bare_post",
+        scenario="end_to_end",
+        what="worker CPU of a task, enqueue to webhook, over that of one bare POST by httpx over aiohttp",
+        unit="×",
+        most=1.5,
+        limited_by="the HTTP client and the SQL of three writes: first word, end, attempt",
+    ),
+    Figure(
+        key="delivery_cpu_over_bare_post",
+        scenario="delivery",
+        what="CPU of a delivery (claim, sign, POST, judge, record) over that of a bare POST",
+        unit="×",
+        most=1.3,
+        limited_by="the HTTP client, then SQLAlchemy's work for the attempt row",
+    ),
+    Figure(
+        key="rate_ratio_ours_over_django_outbound_webhooks",
+        scenario="peers",
+        what="deliveries a second, ours over django-outbound-webhooks with 4 relays",
+        unit="×",
+        least=20,
+        limited_by="theirs: a client with its TLS context built for each delivery, one at a time in a relay",
+    ),
+    Figure(
+        key="rate_ratio_ours_over_django_webhook",
+        scenario="peers",
+        what="deliveries a second, ours over django-webhook as its documents set it up",
+        unit="×",
+        least=20,
+        limited_by="theirs: for each delivery a Celery task and new connections to database and receiver",
+    ),
+    Figure(
+        key="sweep_cost_ratio_1e6_over_1e4",
+        scenario="sweep",
+        what="CPU of an unchanged poll at 1,000,000 pending, over that at 10,000",
+        unit="×",
+        most=1.2,
+        limited_by="the database's cache: 64 MiB of shared buffers here",
+    ),
+    Figure(
+        key="sweep_cost_ratio_over_single_get",
+        scenario="sweep",
+        what="CPU of an unchanged poll at 1,000,000 pending, over that of one GET by the bare client",
+        unit="×",
+        limited_by="reading the ids from the database and the answer from JSON",
+    ),
+    Figure(
+        key="sweep_us_per_task_1e6",
+        scenario="sweep",
+        what="CPU of an unchanged poll at 1,000,000 pending, worker and database together",
+        unit="µs",
+        most=20,
+        limited_by="the statements of claim and record, about ten for each hundred tasks",
+    ),
+    Figure(
+        key="task_row_writes_per_unchanged_poll",
+        scenario="sweep",
+        what="rows of tasks written by an unchanged poll",
+        most=0,
+        limited_by="nothing: what is scheduled is the batch",
+    ),
+    Figure(
+        key="table_growth_20_sweeps",
+        scenario="sweep",
+        what="size of tables and indexes after 20 sweeps, over that before",
+        unit="×",
+        most=1.1,
+        limited_by="autovacuum's pace: a sweep writes the rows of batches twice, and no other",
+    ),
+    Figure(
+        key="healthy_share_5pct_hanging",
+        scenario="slow",
+        what="rate of the healthy receivers when 5 % hang, over that when none does",
+        unit="%",
+        least=0.95,
+        limited_by="slots: those that hang hold theirs until the timeout or their breaker",
+    ),
+    Figure(
+        key="healthy_share_20pct_hanging",
+        scenario="slow",
+        what="rate of the healthy receivers when 20 % hang, over that when none does",
+        unit="%",
+        least=0.9,
+        limited_by="the same",
+    ),
+    Figure(
+        key="latency_p99_over_interval_s",
+        scenario="latency",
+        what="completion to webhook, p99, beyond the poll interval of 10 s",
+        unit="s",
+        most=2,
+        limited_by="the interval's jitter of up to 10 %, and Beat's tick of 1 s",
+    ),
+    Figure(
+        key="latency_own_share_p99_ms",
+        scenario="latency",
+        what="answer of the gateway to POST at the receiver, p99",
+        unit="ms",
+        most=50,
+        limited_by="two transactions and a message over the broker between them",
+    ),
+    Figure(
+        key="idle_core_share",
+        scenario="idle",
+        what="share of a core for all processes of `up` with nothing to do",
+        unit="%",
+        most=0.04,
+        limited_by="two ticks of Beat a second, each through the broker to a claim",
+    ),
+    Figure(
+        key="busy_worker_memory_mib",
+        scenario="busy",
+        what="memory of a worker with 1,000,000 pending and its slots full of receivers that hang",
+        unit="MiB",
+        most=114,
+        limited_by="the modules that it imports; a request in flight adds 36 KiB",
+    ),
+    Figure(
+        key="scale_ratio_2_over_1_workers",
+        scenario="scale",
+        what="deliveries a second with 2 worker processes, over 1",
+        unit="×",
+        limited_by="the cores, which workers, database and receiver share here",
+    ),
+    Figure(
+        key="enqueue_file_per_s",
+        scenario="enqueue",
+        what="lines a second of `enqueue --file`, its start included",
+        least=5_000,
+        limited_by="one process that checks, and inserts 100 lines in a transaction",
+    ),
+)

@@ -1,0 +1,110 @@
+"""Deliveries per second from a full outbox: ours beside the two packages that Django's users would pick.
+
+The webhooks are owed before anybody works, and the rate is the receiver's own count between its first and its
+last, so no start counts. Ours is one worker process; each of the others gets as many as its documents say
+make it faster, over both cores.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from benchmarks.accounting import Meter, median_ratio, medians
+from benchmarks.deliveries import fill
+from benchmarks.sizes import Sizes
+from benchmarks.stage import ROOT, Stage, peer, running, stage
+from benchmarks.wire import ask
+
+WAIT_S = 240.0
+RELAYS = 4
+RELAY = [sys.executable, "-m", "django", "deliver_events"]
+CELERY = [sys.executable, "-m", "celery", "-A", "benchmarks.django_peers.celery", "worker"]
+PREFORK = [*CELERY, "--pool=prefork", "--concurrency=8", "--without-gossip", "--without-mingle"]
+
+
+def ours(set_up: Stage, *, port: int, count: int) -> dict[str, float]:
+    """Our worker and Beat, with a receiver that is new to them."""
+    with set_up.database() as database:
+        fill(database, ports=[port], count=count, known=False, due=True)
+        with set_up.worker_and_beat(set_up.settings(database=database)) as roots:
+            return received(port, count=count, roots=list(roots.values()))
+
+
+def django(set_up: Stage, *, package: str, port: int, count: int, tuned: bool = False) -> dict[str, float]:
+    """One of the two packages, on the same PostgreSQL and Valkey; `tuned` keeps its database connections."""
+    with set_up.database("peer", template="template1"), ExitStack() as programs:
+        settings = {
+            "DJANGO_SETTINGS_MODULE": "benchmarks.django_peers.settings",
+            "PEER_PACKAGE": package,
+            "PEER_KEEPS_CONNECTIONS": "yes" if tuned or package == "outbound" else "no",
+            "PEER_DATABASE_HOST": str(set_up.postgres.folder),
+            "PEER_DATABASE_NAME": "peer",
+            "PEER_BROKER": set_up.valkey.url,
+            "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        }
+        owe = [
+            "-m",
+            "benchmarks.django_peers.owe",
+            f"--count={count}",
+            f"--hook=http://127.0.0.1:{port}/hook",
+        ]
+        subprocess.run(
+            [sys.executable, *owe],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            env={**os.environ, **settings},
+            cwd=ROOT,
+        )
+        commands = [RELAY] * RELAYS if package == "outbound" else [PREFORK]
+        children = [
+            programs.enter_context(
+                running(one, settings=settings, log=set_up.folder / f"{package}-{number}.log", ready="")
+            )
+            for number, one in enumerate(commands)
+        ]
+        return received(port, count=count, roots=[child.process.pid for child in children])
+
+
+def received(port: int, *, count: int, roots: Sequence[int]) -> dict[str, float]:
+    """Wait for every webhook; return the rate between the first and the last, and CPU for each."""
+    ask(port, "/wait/1", patience=WAIT_S)
+    meter = Meter(**{str(root): root for root in roots})
+    before = len(ask(port, "/came"))
+    ask(port, f"/wait/{count}", patience=WAIT_S)
+    spent = sum(meter.read().values())
+    moments = sorted(float(str(one)) for one in ask(port, "/came").values())
+    return {
+        "rate": (count - 1) / (moments[-1] - moments[0]),
+        "cpu_ms": spent / max(count - before, 1) * 1000,
+    }
+
+
+def run(sizes: Sizes) -> dict[str, float]:
+    """Return the rates and their ratios."""
+    posts = {"ours": sizes.posts, "outbound": sizes.outbound_posts, "webhook": sizes.webhook_posts}
+    posts["webhook_tuned"] = sizes.webhook_posts
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in posts}
+    with stage() as set_up:
+        for _ in range(sizes.rounds):
+            for name, count in posts.items():
+                with peer("receiver") as (port,):
+                    package, _, tuned = name.partition("_")
+                    found[name].append(
+                        ours(set_up, port=port, count=count)
+                        if name == "ours"
+                        else django(set_up, package=package, port=port, count=count, tuned=bool(tuned))
+                    )
+    rates = {name: [one["rate"] for one in rounds] for name, rounds in found.items()}
+    flat = {
+        f"peers_{name}_{key}": one for name, rounds in found.items() for key, one in medians(rounds).items()
+    }
+    return {
+        "rate_ratio_ours_over_django_outbound_webhooks": median_ratio(rates["ours"], rates["outbound"]),
+        "rate_ratio_ours_over_django_webhook": median_ratio(rates["ours"], rates["webhook"]),
+        "rate_ratio_ours_over_django_webhook_tuned": median_ratio(rates["ours"], rates["webhook_tuned"]),
+        **flat,
+    }

@@ -1,0 +1,56 @@
+"""How much each scenario does: in full, and quickly to see that all of it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """Counts and seconds; the full ones make about 25 minutes on two cores."""
+
+    rounds: int = 5
+    interval_s: float = 5  # between two polls, for both sides
+    lead_s: float = 12  # from the first enqueue to the first completion: two or three polls in vain
+    tasks: int = 20_000
+    afternoon_tasks: int = 800
+    posts: int = 4_000
+    outbound_posts: int = 300
+    webhook_posts: int = 600
+    pending: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    polls: int = 100_000
+    gets: int = 2_000
+    growth_pending: int = 20_000
+    latency_interval_s: float = 10
+    latency_tasks: int = 300
+    latency_window_s: float = 60
+    slow_hosts: int = 100
+    slow_s: float = 4
+    scale_posts: int = 8_000
+    idle_s: float = 60
+    lines: int = 20_000
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    rounds=1,
+    interval_s=1,
+    lead_s=4,
+    tasks=2_000,
+    afternoon_tasks=100,
+    posts=1_000,
+    outbound_posts=60,
+    webhook_posts=100,
+    pending=(1_000, 10_000, 20_000),
+    polls=20_000,
+    gets=300,
+    growth_pending=1_000,
+    latency_interval_s=2,
+    latency_tasks=40,
+    latency_window_s=6,
+    slow_hosts=40,
+    slow_s=3,
+    scale_posts=2_000,
+    idle_s=10,
+    lines=2_000,
+)

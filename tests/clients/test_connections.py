@@ -1,0 +1,236 @@
+"""What a pool does with its connections between requests, and with the names it has looked up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+
+from tests.clients.name_server import name_server
+from tests.clients.peers import OK, Connection, Peer, answering, listen
+from worker.clients import idle, names
+from worker.clients.connections import Connections
+from worker.clients.line import Line, Silence
+from worker.clients.lookup import Lookup, LookupFailed
+from worker.clients.passage import Passage
+from worker.clients.response import Response
+from worker.clients.target import Target, compose
+
+pytestmark = pytest.mark.anyio
+
+LONG = timedelta(seconds=30)  # a time that no test reaches
+SHORT = timedelta(milliseconds=50)  # one that a test does reach
+
+
+@asynccontextmanager
+async def pool(
+    *, keep_alive: timedelta = LONG, nameservers: list[str] | None = None
+) -> AsyncIterator[Connections]:
+    """Give a pool without a guard."""
+    lookup = Lookup(nameservers=nameservers)
+    connections = Connections(resolver=lookup, keep_alive=keep_alive)
+    try:
+        yield connections
+    finally:
+        await connections.close()
+        await lookup.close()
+
+
+async def ask(connections: Connections, url: str) -> tuple[Response, Passage]:
+    """Send a POST and return what came back."""
+    target = Target.of(url)
+    response, passage = Response(body_limit=1_000, most_bytes=2_000), Passage()
+    request = compose("POST", target, headers={}, body=b"")
+    await connections.ask(target.peer, request, answer=response, passage=passage, connect=LONG, read=LONG)
+    return response, passage
+
+
+def url_of(peer: Peer) -> str:
+    """Return a peer's URL."""
+    return f"http://127.0.0.1:{peer.port}/"
+
+
+async def test_an_idle_connection_is_closed_in_time() -> None:
+    """When nothing has used it for the keep-alive time, the peer sees its end."""
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        assert await connection.reader.read() == b""
+
+    async with pool(keep_alive=SHORT) as connections, listen(script) as peer:
+        await ask(connections, url_of(peer))
+        await peer.ended.wait()
+    assert peer.accepts == 1
+
+
+async def test_what_a_burst_has_left_over_ends_by_itself() -> None:
+    """The connection used last is taken first; the others grow old."""
+    together = asyncio.Barrier(3)
+
+    async def script(connection: Connection) -> None:
+        peer.requests.append(await connection.request())
+        await together.wait()
+        await connection.send(OK)
+        while True:
+            peer.requests.append(await connection.request())
+            await connection.send(OK)
+
+    async with pool() as connections, listen(script) as peer:
+        burst = await asyncio.gather(*(ask(connections, url_of(peer)) for _ in range(3)))
+        later = [await ask(connections, url_of(peer)) for _ in range(5)]
+    assert [passage.reused for _, passage in burst] == [False] * 3
+    assert [passage.reused for _, passage in later] == [True] * 5
+    assert peer.accepts == 3
+
+
+async def test_no_more_connections_idle_than_a_process_may_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that has been idle for the longest makes room."""
+    monkeypatch.setattr(idle, "MOST_IDLE", 2)
+    async with pool() as connections, answering(OK) as one, answering(OK) as two, answering(OK) as three:
+        for peer in (one, two, three, two, three, one):
+            await ask(connections, url_of(peer))
+    assert [peer.accepts for peer in (one, two, three)] == [2, 1, 1]
+
+
+async def test_what_comes_unasked_ends_an_idle_connection() -> None:
+    """Bytes that answer nothing would be taken for the next request's answer."""
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await sent.wait()
+        await connection.send(b"HTTP/1.1 500 X\r\nContent-Length: 0\r\n\r\n")
+        await connection.reader.read()
+
+    sent = asyncio.Event()
+    async with pool() as connections, listen(script) as forward, answering(OK) as polite:
+        await ask(connections, url_of(forward))
+        await ask(connections, url_of(polite))
+        sent.set()
+        await forward.ended.wait()
+        response, passage = await ask(connections, url_of(polite))
+    assert (response.status_code, passage.reused) == (200, True)
+    assert forward.accepts == 1
+
+
+async def test_an_answer_too_many_is_nobodys() -> None:
+    """Behind a whole answer nothing may follow: the next request gets a connection of its own."""
+    async with pool() as connections, answering(OK + b"HTTP/1.1 500 X\r\n\r\n", OK) as peer:
+        answers = [await ask(connections, url_of(peer)) for _ in range(2)]
+    assert [response.status_code for response, _ in answers] == [200, 200]
+    assert peer.accepts == 2
+
+
+class SlowUpload(asyncio.Transport):
+    """The transport of a peer that takes the request slowly, and answers when it has it."""
+
+    def __init__(self, line: Line) -> None:
+        """Make one whose buffer is empty when it is looked at for the third time."""
+        super().__init__()
+        self._line = line
+        self._looks = 0
+        line.connection_made(self)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Take it into the buffer."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return what is left to be sent."""
+        self._looks += 1
+        if self._looks == 3:
+            self._line.data_received(OK)
+        return 0 if self._looks > 2 else 1
+
+    def is_closing(self) -> bool:
+        """Stay open."""
+        return False
+
+
+async def test_a_peer_that_still_takes_the_request_is_not_silent() -> None:
+    """Silence is counted from the last time that something was left to be sent."""
+    response = Response(body_limit=1_000, most_bytes=2_000)
+    line = Line(passage=Passage(), answer=response)
+    SlowUpload(line)
+    assert await line.ask(b"", read=timedelta(milliseconds=10))
+    assert response.complete
+
+
+async def test_each_byte_gives_the_peer_its_time_again() -> None:
+    """A drip may last longer than the time for a read; what comes after it may not."""
+
+    async def script(connection: Connection) -> None:
+        await connection.request()
+        for byte in OK[:-1]:
+            await connection.send(bytes([byte]))
+            await asyncio.sleep(0.01)
+        await asyncio.Event().wait()
+
+    patience = timedelta(milliseconds=200)
+    async with pool() as connections, listen(script) as peer:
+        target = Target.of(url_of(peer))
+        response, passage = Response(body_limit=1_000, most_bytes=2_000), Passage()
+        request = compose("POST", target, headers={}, body=b"")
+        with pytest.raises(Silence):
+            await connections.ask(
+                target.peer, request, answer=response, passage=passage, connect=LONG, read=patience
+            )
+        ended = asyncio.get_running_loop().time()
+    assert (response.status_code, response.complete) == (200, False)
+    assert passage.heard_at is not None
+    assert passage.last_heard_at is not None
+    assert passage.last_heard_at - passage.heard_at > patience.total_seconds()
+    assert ended - passage.last_heard_at >= patience.total_seconds()
+
+
+async def test_a_name_is_looked_up_once_for_all_who_ask() -> None:
+    """Ten requests at once are one look-up, and so is the next one within 10 s."""
+    async with (
+        name_server({"receiver.test": [["127.0.0.1"]]}) as zone,
+        pool(nameservers=[zone.address]) as connections,
+        answering(OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)) as peer,
+    ):
+        url = f"http://receiver.test:{peer.port}/"
+        await asyncio.gather(*(ask(connections, url) for _ in range(10)))
+        await ask(connections, url)
+        assert (peer.accepts, zone.lookups("receiver.test")) == (11, 1)
+
+
+async def test_what_was_known_of_a_name_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its time, or when too many names are known, it is looked up again."""
+    records: dict[str, list[list[str]]] = {"one.test": [["127.0.0.1"]], "two.test": [["127.0.0.1"]]}
+    async with (
+        name_server(dict(records)) as zone,
+        pool(nameservers=[zone.address]) as connections,
+        answering(OK.replace(b"\r\n", b"\r\nConnection: close\r\n", 1)) as peer,
+    ):
+        monkeypatch.setattr(names, "MOST_KNOWN", 1)
+        for name in ("one", "one", "two", "one"):
+            await ask(connections, f"http://{name}.test:{peer.port}/")
+        assert (zone.lookups("one.test"), zone.lookups("two.test")) == (2, 1)
+        monkeypatch.setattr(names, "KNOWN_FOR", timedelta(0))
+        for _ in range(3):
+            await ask(connections, f"http://two.test:{peer.port}/")
+        assert zone.lookups("two.test") == 4
+
+
+async def test_a_failed_look_up_is_not_remembered() -> None:
+    """The next request asks again, and whoever was cancelled took nobody along."""
+    async with (
+        name_server({"late.test": ["failure", "failure", ["127.0.0.1"]]}) as zone,
+        pool(nameservers=[zone.address]) as connections,
+        answering(OK) as peer,
+    ):
+        url = f"http://late.test:{peer.port}/"
+        with pytest.raises(LookupFailed):
+            await ask(connections, url)
+        impatient = asyncio.create_task(ask(connections, url))
+        patient = asyncio.create_task(ask(connections, url))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        response, _ = await patient
+        assert impatient.cancelled()
+    assert response.status_code == 200
