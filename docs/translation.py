@@ -2,8 +2,8 @@
 
 Under each heading of the translation stands the fingerprint of the section that was translated. When
 README.md changes, a test names the sections that are behind; `python -m docs.translation` writes the
-fingerprints again, after the translation. What a program writes into both pages, between
-`<!-- NAME: begin -->` and its end, is no part of a fingerprint.
+fingerprints again, after the translation. What a program writes into both pages, between the marks
+`<!-- NAME: begin -->` or ``<!-- … by `make NAME` -->`` and their end, is no part of a fingerprint.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 ENGLISH = ROOT / "README.md"
 CHINESE = ROOT / "README.zh-CN.md"
 
-WRITTEN = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.DOTALL)
+WRITTEN = re.compile(r"<!-- [^>]*?(?:: begin|by `make \w+`) -->.*?<!-- (?:\w+: )?end -->", re.DOTALL)
 STAMP = re.compile(r"^<!-- translated from ([0-9a-f]{8}) -->\n\n?", re.MULTILINE)
 FENCE = "```"
 

@@ -88,9 +88,16 @@ def test_the_translation_is_not_behind(pair: tuple[Section, Section]) -> None:
     )
 
 
-def test_a_changed_word_is_noticed() -> None:
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("<!-- speed: begin -->", "<!-- speed: end -->"),
+        ("<!-- made by `make chaos` -->", "<!-- end -->"),
+    ],
+)
+def test_a_changed_word_is_noticed(begin: str, end: str) -> None:
     """Another word changes a section's fingerprint; a line break, or what a program writes, does not."""
-    text = "# A\none two\n<!-- speed: begin -->\n3\n<!-- speed: end -->\n## B\n```sh\n# no heading\n```\n"
+    text = f"# A\none two\n{begin}\n3\n{end}\n## B\n```sh\n# no heading\n```\n"
     first, second = sections(text)
 
     same = sections(text.replace("one two", "one\ntwo").replace("3", "4"))
