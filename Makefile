@@ -3,6 +3,7 @@
 #   make demo     run the main job once, on this machine, with nothing configured
 #   make test     all tests with branch coverage, in one process per core (at most four)
 #   make test-system   the tests that need a browser, Prometheus and systemd; installs them on Debian, as root
+#   make chaos    break everything for an hour, count what is lost, and write README's table
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
 #   make bench    measure, beside the peers, in about 25 minutes (QUICK=1: see in 5 that all of it runs)
 #   make check    ruff, mypy, import-linter
@@ -18,7 +19,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system fuzz bench check audit format docs
+.PHONY: help venv demo test test-system chaos fuzz bench check audit format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -57,6 +58,9 @@ test: $(STAMP)
 test-system: $(STAMP)
 	@tests/system/install.sh
 	$(BIN)/pytest tests/system
+
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos --json tests/chaos/survival.json --readme
 
 # What a run found interesting is kept for the next one. A broken promise ends it, with the input in .fuzz/crash-….
 fuzz: $(STAMP)

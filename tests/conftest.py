@@ -22,10 +22,9 @@ from hypothesis import settings
 from sqlalchemy import Engine
 
 from tests.polling import Bench
-from tests.servers import PostgresServer, serve_postgres
+from tests.servers import PostgresServer, migrate, serve_postgres
 from worker.clients.gateway import GatewayClient
 from worker.clients.portal import Portal
-from worker.db.migrate import upgrade
 from worker.db.session import Sessions, make_engine, make_sessions
 from worker.embedded.valkey import launch_valkey
 
@@ -147,10 +146,3 @@ def real(bench: Bench) -> Iterator[Bench]:
     bench.real_client = client
     yield bench
     bench.portal.submit(client.close()).result()
-
-
-def migrate(url: str) -> None:
-    """Bring the database to this version's tables and leave no connection open."""
-    engine = make_engine(url)
-    upgrade(engine)
-    engine.dispose()

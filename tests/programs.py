@@ -79,9 +79,14 @@ class Program:
 
 
 @contextmanager
-def running(*arguments: str, settings: Mapping[str, str], folder: Path) -> Iterator[Program]:
-    """Run `celery -A worker ARGUMENTS` in `folder` for the length of the block; then SIGTERM and wait."""
-    words = [sys.executable, "-m", "celery", "-A", "worker", *arguments]
+def running(
+    *arguments: str, settings: Mapping[str, str], folder: Path, celery: Sequence[str] = ("-m", "celery")
+) -> Iterator[Program]:
+    """Run `celery -A worker ARGUMENTS` in `folder` for the length of the block; then SIGTERM and wait.
+
+    `celery` is what Python is told to run: a test may change something in the process before.
+    """
+    words = [sys.executable, *celery, "-A", "worker", *arguments]
     with running_program(words, settings=settings, folder=folder) as program:
         yield program
 

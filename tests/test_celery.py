@@ -5,17 +5,22 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 import redis
+import time_machine
 from celery import Celery
+from celery.beat import ScheduleEntry, Scheduler
 
 from tests.configuration import BROKER_URL, configured_app
 from tests.programs import running
 from worker import tasks
 from worker.celery import QUEUES, ROUTES
 from worker.embedded.folder import hold
+from worker.stale_rings import RINGS
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,34 @@ def test_beat_rings_registered_tasks_into_their_queues(configured: Celery) -> No
     for entry in entries:
         assert entry["options"]["queue"] == ROUTES[entry["task"]]
         assert entry["options"]["expires"] >= 10
+
+
+def test_the_guard_knows_every_ring(configured: Celery) -> None:
+    """What Beat rings is what a worker lets expire only while others wait behind it."""
+    assert {entry["task"] for entry in configured.conf.beat_schedule.values()} == RINGS
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_beat_goes_on_when_the_clock_is_set(configured: Celery, hours: int) -> None:
+    """It rings a second after its last ring: neither an hour of silence nor an hour's rings at once."""
+    rung: list[float] = []
+
+    class Recording(Scheduler):
+        producer = None  # type: ignore[assignment]  # nothing is sent
+
+        def apply_async(self, entry: ScheduleEntry, *_: object, **__: object) -> None:
+            if entry.task == "suno.deliver":
+                rung.append(time.monotonic())
+
+    beat = Recording(app=configured)
+    while not rung:
+        time.sleep(max(0.0, beat.tick()))
+    with time_machine.travel(datetime.now(UTC) + timedelta(hours=hours), tick=True):
+        while len(rung) < 2:
+            wait = beat.tick()
+            assert wait <= 1
+            time.sleep(max(0.0, wait))
+    assert 0.5 < rung[1] - rung[0] < 3
 
 
 def test_no_task_is_a_coroutine(configured: Celery) -> None:

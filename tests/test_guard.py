@@ -9,15 +9,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 from celery import Celery
 from celery.exceptions import NotRegistered
+from kombu.transport.virtual import Message as VirtualMessage
 from sqlalchemy import select
 
 from tests.malformed import EMBED, MALFORMED, MINIMAL, OLD, message
@@ -26,6 +29,7 @@ from worker import dead_letters
 from worker.db.models import SunoTask
 from worker.db.session import Sessions, make_engine, make_sessions, reading
 from worker.embedded.valkey import launch_valkey
+from worker.stale_rings import take_ring
 
 # They share one worker, so they run in one process of the test run.
 pytestmark = pytest.mark.xdist_group("guard")
@@ -206,6 +210,29 @@ def test_a_requeued_message_is_judged_again(scene: Scene) -> None:
     (second,) = dead_letters.list_dead_letters(scene.broker)
     assert (second.message, second.queue) == (first.message, first.queue)
     assert second.id != first.id
+
+
+@pytest.mark.parametrize("behind", [0, 1], ids=["the last one", "others behind"])
+@pytest.mark.parametrize(
+    "expires",
+    [None, "2020-01-01T00:00:00+00:00", "2020-01-01T00:00:00", "2100-01-01T00:00:00+00:00"],
+    ids=["never", "expired", "expired, no zone", "fresh"],
+)
+def test_a_ring_expires_only_while_others_wait_behind_it(
+    broker_url: str, expires: str | None, behind: int
+) -> None:
+    """Whose clock is wrong nobody knows, so the last ring of a queue always rings."""
+    handed_on: list[str | None] = []
+    with redis.Redis.from_url(broker_url) as client:
+        for _ in range(behind):
+            client.lpush("poll", b"a ring")
+        channel: Any = SimpleNamespace(conn_or_acquire=lambda: nullcontext(client))
+        properties = {"delivery_tag": "a-tag", "delivery_info": {"routing_key": "poll"}}
+        ring = VirtualMessage({"headers": {"expires": expires}, "properties": properties}, channel=channel)
+        take_ring(lambda message: handed_on.append(message.headers.get("expires")), ring)
+
+    is_stale = expires is not None and expires.startswith("2020") and behind
+    assert handed_on == [expires if is_stale else None]
 
 
 def test_remote_control_passes_the_guard(scene: Scene) -> None:

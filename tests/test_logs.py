@@ -145,6 +145,21 @@ def test_an_absent_broker_is_one_line(error: Exception) -> None:
     ] * 2
 
 
+def test_a_stumble_over_an_outage_is_one_line() -> None:
+    """What fails in Celery's tidying after the broker went is told as the outage; elsewhere it is a bug."""
+    written = configured()
+    stumble = AttributeError("no attribute 'connection_errors'")
+    stumble.__context__ = redis.ConnectionError("Connection closed by server.")
+
+    logging.getLogger("celery.bootsteps").error("Error on restarting Gossip", exc_info=stumble)
+    logging.getLogger("worker.tasks").error("it failed", exc_info=stumble)
+
+    first, *others = written.getvalue().splitlines()
+    assert first.endswith("ERROR celery.bootsteps Error on restarting Gossip: Connection closed by server.")
+    assert others[0].endswith("it failed")
+    assert others[-1].endswith("AttributeError: no attribute 'connection_errors'")
+
+
 def test_celery_does_not_echo_every_tick() -> None:
     """Two ticks a second would write four lines that say nothing: they are left out, refusals are not."""
     written = configured()

@@ -9,6 +9,7 @@ every second, in case it too gets lost.
 
 from __future__ import annotations
 
+import atexit
 import signal
 from types import FrameType
 from typing import NoReturn
@@ -16,8 +17,16 @@ from typing import NoReturn
 from celery.beat import Service
 from celery.signals import beat_init
 
+from worker.reconnecting import look_often
+
 GRACE_S = 3.0
 AGAIN_S = 1.0
+
+
+@beat_init.connect
+def find_the_broker_soon(sender: Service, **_: object) -> None:
+    """Have a Beat that starts before its broker look for it often."""
+    look_often(sender.scheduler.connection)
 
 
 @beat_init.connect
@@ -28,6 +37,8 @@ def _end_between_ticks(sender: Service, **_: object) -> None:
         signal.setitimer(signal.ITIMER_REAL, GRACE_S, AGAIN_S)
 
     signal.signal(signal.SIGALRM, _leave)
+    # Python's last act but one takes our handlers away: an alarm after that would kill what has ended well.
+    atexit.register(signal.setitimer, signal.ITIMER_REAL, 0)
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
 

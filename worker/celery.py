@@ -12,22 +12,24 @@ from __future__ import annotations
 
 import functools
 import sys
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from celery import Celery
-from celery.schedules import crontab
+from celery.schedules import crontab, schedule
 from celery.signals import setup_logging
 from kombu import Exchange, Queue
 
 from worker import logs
 from worker.settings import LogFormat, Settings, SettingsError, load_settings
+from worker.uptime import booted_at, uptime
 
 QUEUES = ("enqueue", "poll", "deliver")
 ROUTES = {"suno.enqueue": "enqueue", "suno.poll": "poll", "suno.prune": "poll", "suno.deliver": "deliver"}
 
-# A tick that nobody took for 10 s is stale: nine newer ones are behind it. Not less, because `expires` is
-# compared with another machine's clock.
+# A tick that nobody took for 10 s is stale: nine newer ones are behind it. `expires` is compared with another
+# machine's clock, so the guard lets only those expire that have others behind them.
 RING_EXPIRES_S = 10
 PRUNE_EXPIRES_S = 600
 
@@ -44,6 +46,14 @@ SOCKET_OPTIONS = {
     "socket_keepalive": True,
     "health_check_interval": 5,
 }
+
+BOOTED_AT = booted_at()
+
+
+def beat_now() -> datetime:
+    """Return a time that only moves on: by the wall clock, Beat would rest as long as that is set back."""
+    return datetime.fromtimestamp(BOOTED_AT + uptime(), UTC)
+
 
 app = Celery("worker", include=["worker.tasks", "worker.beat"])
 
@@ -105,17 +115,17 @@ app.conf.update(
     beat_schedule={
         "poll": {
             "task": "suno.poll",
-            "schedule": 1.0,
+            "schedule": schedule(1.0, nowfun=beat_now),
             "options": {"queue": "poll", "expires": RING_EXPIRES_S},
         },
         "deliver": {
             "task": "suno.deliver",
-            "schedule": 1.0,
+            "schedule": schedule(1.0, nowfun=beat_now),
             "options": {"queue": "deliver", "expires": RING_EXPIRES_S},
         },
         "prune": {
             "task": "suno.prune",
-            "schedule": crontab(minute=17),
+            "schedule": crontab(minute=17, nowfun=beat_now),
             "options": {"queue": "poll", "expires": PRUNE_EXPIRES_S},
         },
     },

@@ -4,7 +4,8 @@ Any service may write to our queues, and Celery 5.7 and kombu 5.7 trust what the
 without `id`, a body that is not base64, an odd `timelimit`, an item that is not JSON at all end the worker or
 make it reconnect for ever, and the message is back in its queue each time (celery#7975). So every item is
 judged at the one place that all of them pass, the reply to `BRPOP`. What `worker.messages` finds malformed
-goes to the dead-letter list with a reason; to kombu the queue looks empty for a moment.
+goes to the dead-letter list with a reason; to kombu the queue looks empty for a moment. Requests are read by
+`worker.safekeeping` instead, which asks the same judge.
 
 Limits: an item is off its queue before it is on the dead-letter list, so a worker killed in that millisecond
 takes a malformed message with it. Other brokers than Redis are not guarded.
@@ -30,12 +31,16 @@ from kombu.utils.json import dumps
 
 from worker import dead_letters
 from worker.messages import Malformed, check
+from worker.reconnecting import look_often
+from worker.safekeeping import KeepingChannel, look_regularly
+from worker.stale_rings import RINGS, take_ring
 from worker.told import told
 
 logger = logging.getLogger(__name__)
 
 # A name that kombu can look up, and show in its "Connected to guarded-redis://…".
 GUARDED_REDIS = "guarded-redis"
+KEPT_QUEUES = ("enqueue",)  # whose messages carry something
 TRANSPORT_ALIASES[GUARDED_REDIS] = f"{__name__}:GuardedTransport"
 
 
@@ -54,14 +59,23 @@ class GuardedConsumer(Consumer):
             connection.transport_cls = GUARDED_REDIS
             # A list, because `inspect stats`, and so Flower's page of the worker, tells them in JSON.
             queues = sorted(self.app.amqp.queues)
-            connection.transport_options = {**(connection.transport_options or {}), "guarded_queues": queues}
+            own = {"guarded_queues": queues, "kept_queues": KEPT_QUEUES}
+            connection.transport_options = {**(connection.transport_options or {}), **own}
         return self.ensure_connected(connection)
+
+    def ensure_connected(self, conn: kombu.Connection) -> kombu.Connection:
+        """Wait for the broker, and find it soon when it is back."""
+        look_often(conn)
+        connected: kombu.Connection = super().ensure_connected(conn)
+        return connected
 
     def update_strategies(self) -> None:
         """Take messages for our own tasks only: Celery's built-in ones run whatever their arguments name."""
         super().update_strategies()
         for name in [name for name in self.strategies if name.startswith("celery.")]:
             del self.strategies[name]
+        for name in RINGS & self.strategies.keys():
+            self.strategies[name] = functools.partial(take_ring, self.strategies[name])
 
     def on_unknown_task(self, body: object, message: VirtualMessage, exc: Exception) -> None:
         """Move a message for a task that we do not have aside; a sender that waits for its result is told."""
@@ -71,9 +85,9 @@ class GuardedConsumer(Consumer):
         with cast("GuardedChannel", message.channel).conn_or_acquire() as client:
             _move_aside(
                 client,
-                queue=message.delivery_info["routing_key"],
-                reason=f"there is no task {name!a} here; other services send suno.enqueue",
-                item=dumps(message.serializable()).encode(),
+                message.delivery_info["routing_key"],
+                f"there is no task {name!a} here; other services send suno.enqueue",
+                dumps(message.serializable()).encode(),
             )
         message.reject_log_error(logger, self.connection_errors)
         try:
@@ -102,11 +116,11 @@ class GuardedClient(redis.Redis):
         return reply if self._admits(key.decode(), item) else None
 
 
-class GuardedChannel(kombu_redis.Channel):
+class GuardedChannel(KeepingChannel):
     """A channel that hands on only what Celery can take."""
 
     guarded_queues: Sequence[str] = ()  # others are Celery's own: replies of remote control
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "guarded_queues")
+    from_transport_options = (*KeepingChannel.from_transport_options, "guarded_queues")
 
     def _get_client(self) -> Callable[..., redis.Redis]:
         super()._get_client()  # type: ignore[misc]  # checks redis-py's version
@@ -116,13 +130,11 @@ class GuardedChannel(kombu_redis.Channel):
         queue = key.rsplit(self.sep, 1)[0]  # a priority's list is named after its queue
         if queue not in self.guarded_queues:
             return True
-        try:
-            check(queue=queue, item=item)
-        except Malformed as malformed:
+        problem = _problem(queue, item)
+        if problem is not None:
             with self.conn_or_acquire() as client:
-                _move_aside(client, queue=queue, reason=str(malformed), item=item)
-            return False
-        return True
+                _move_aside(client, queue, problem, item)
+        return problem is None
 
 
 class GuardedTransport(kombu_redis.Transport):
@@ -130,8 +142,21 @@ class GuardedTransport(kombu_redis.Transport):
 
     Channel = GuardedChannel
 
+    def register_with_event_loop(self, connection: kombu.Connection, loop: Any) -> None:  # noqa: ANN401  # kombu's hub
+        """Have the kept queues looked after, beside what kombu does itself."""
+        super().register_with_event_loop(connection, loop)
+        look_regularly(self, loop, judge=_problem, move_aside=_move_aside)
 
-def _move_aside(client: redis.Redis, *, queue: str, reason: str, item: bytes) -> None:
+
+def _problem(queue: str, item: bytes) -> str | None:
+    try:
+        check(queue=queue, item=item)
+    except Malformed as malformed:
+        return str(malformed)
+    return None
+
+
+def _move_aside(client: redis.Redis, queue: str, reason: str, item: bytes) -> None:
     letter = dead_letters.add(client, queue=queue, reason=reason, message=item, now=datetime.now(UTC))
     words = f"dead letter: {letter.reason}"
     logger.warning(told("dead_letter", words, dead_letter=letter.id, queue=queue))

@@ -35,6 +35,10 @@ SHORTEST_SECRET = 4  # characters; masking a shorter one would blot out ordinary
 # The same for a message that a task puts back on purpose.
 TOLD_IN_ONE_LINE = (redis.ConnectionError, redis.TimeoutError, OperationalError, SchedulingError, Reject)
 
+# Celery closes its parts when the broker goes, and may stumble over what is gone already: "Error on
+# restarting Gossip: AttributeError(…)" and 180 lines more, harmless. What it came upon is the outage.
+STUMBLING = frozenset({"celery.bootsteps"})
+
 # Beat and the worker announce each message of each second, and each one that is too old. At DEBUG they may.
 CHATTY = ("celery.beat", "celery.worker.request", "celery.worker.strategy")
 
@@ -98,8 +102,8 @@ class LineFormatter(logging.Formatter):
         message = record.getMessage().strip()
         if not record.exc_info:
             return message, ""
-        error = record.exc_info[1]
-        if not isinstance(error, TOLD_IN_ONE_LINE):
+        error = _outage(record.exc_info[1], deep=record.name in STUMBLING)
+        if error is None:
             return message, self.formatException(record.exc_info)
         first_line = message.partition("\n")[0]
         reason = str(error.args[0] if error.args else error)
@@ -116,6 +120,13 @@ class LineFormatter(logging.Formatter):
         for secret in self._secrets:
             text = text.replace(secret, MASK)
         return text
+
+
+def _outage(error: BaseException | None, *, deep: bool) -> BaseException | None:
+    """Return what is told in one line: the error itself or, with `deep`, one that it came upon."""
+    while deep and error is not None and not isinstance(error, TOLD_IN_ONE_LINE):
+        error = error.__context__
+    return error if isinstance(error, TOLD_IN_ONE_LINE) else None
 
 
 def printable(text: str) -> str:

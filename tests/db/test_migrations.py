@@ -60,13 +60,13 @@ def test_partial_indexes_are_partial(engine: Engine) -> None:
 def test_up_and_down_leave_nothing_behind(empty: str) -> None:
     """A migration can be taken back and applied again."""
     engine = make_engine(empty)
-    assert migrate.pending(engine) == ["0001"]
-    assert migrate.upgrade(engine) == ["0001"]
+    assert migrate.pending(engine) == ["0001", "0002"]
+    assert migrate.upgrade(engine) == ["0001", "0002"]
     assert tables(engine) == {*Base.metadata.tables, "alembic_version"}
     assert migrate.pending(engine) == []
     migrate.downgrade(engine, revision="base")
     assert tables(engine) == {"alembic_version"}
-    assert migrate.upgrade(engine) == ["0001"]
+    assert migrate.upgrade(engine) == ["0001", "0002"]
     engine.dispose()
 
 
@@ -86,7 +86,7 @@ def test_two_migrations_at_once_apply_each_revision_once(empty: str) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(applied) == [[], ["0001"]]
+    assert sorted(applied) == [[], ["0001", "0002"]]
 
 
 def test_there_is_one_head() -> None:

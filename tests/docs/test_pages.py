@@ -10,7 +10,7 @@ from tests.pages import ROOT, Page, check_usage
 
 PAGES = [
     Page.read(str(path.relative_to(ROOT)))
-    for folder in (".", "docs", "examples", "examples/scenarios")
+    for folder in (".", "docs", "examples", "examples/scenarios", "tests/chaos")
     for path in sorted((ROOT / folder).glob("*.md"))
 ]
 CALLS = {

@@ -17,7 +17,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, MetaData, String, Text, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from worker.db.types import OriginName, RowId, UtcDateTime
@@ -276,6 +286,19 @@ class Attempt(Base):
     error: Mapped[str | None] = mapped_column(String(32))  # a word of core.webhook.PostError
     detail: Mapped[str | None] = mapped_column(Text)  # start of the answer, or more about the error
     next_attempt_at: Mapped[datetime | None]  # when the next attempt was due after this one
+
+
+class Clock(Base):
+    """The one row of a SQLite file that tells when its wall clock was set; see `worker.db.wall_clock`.
+
+    PostgreSQL has a clock of its own and leaves the table empty.
+    """
+
+    __tablename__ = "clock"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # 1
+    boot: Mapped[str] = mapped_column(String(64))  # which start of the machine; "" where that has no name
+    booted_at: Mapped[float] = mapped_column(Double)  # unix seconds of it, by the clock of all other columns
 
 
 class Rejection(Base):

@@ -7,6 +7,7 @@ where waiting is safe, and never fails half-way because another writer came firs
 
 from __future__ import annotations
 
+import functools
 import sqlite3
 import threading
 import time
@@ -18,10 +19,14 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
+from worker.db.wall_clock import WallClock
+
 # Threads of one worker process (16), the command line, and room for a record that waits for a claim.
 POOL_SIZE = 20
 
 SQLITE_BUSY_TIMEOUT_S = 10
+
+CLOCK = "clock"  # key of a SQLite file's clock in the `info` of each connection to it
 
 # A PostgreSQL that went away without a word is noticed after about 20 s, not after the kernel's two hours.
 POSTGRESQL_OPTIONS = {
@@ -76,14 +81,15 @@ def _sqlite_engine(url: URL) -> Engine:
         hide_parameters=True,
         connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S},
     )
-    event.listen(engine, "connect", _prepare_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
+    clock = WallClock()
+    event.listen(engine, "connect", functools.partial(_prepare_sqlite, clock=clock))
+    event.listen(engine, "begin", functools.partial(_begin_sqlite, clock=clock))
     return engine
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:  # noqa: ANN401 - SQLAlchemy's own type
-    """Set what SQLite keeps per connection."""
-    del record
+def _prepare_sqlite(connection: sqlite3.Connection, record: Any, *, clock: WallClock) -> None:  # noqa: ANN401 - SQLAlchemy's own type
+    """Set what SQLite keeps per connection, and where `read_now` finds the file's clock."""
+    record.info[CLOCK] = clock
     connection.isolation_level = None  # the driver would begin transactions itself, and too late
     connection.execute("PRAGMA foreign_keys = ON")
     _use_wal(connection)
@@ -105,8 +111,17 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _begin_sqlite(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection, *, clock: WallClock) -> None:
     mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
+    _begin(connection, mode=mode)
+    while mode == "IMMEDIATE" and not clock.is_followed():
+        # In a transaction of its own, under the write lock: work that fails must not take it back.
+        clock.follow(connection)
+        connection.exec_driver_sql("COMMIT")
+        _begin(connection, mode=mode)
+
+
+def _begin(connection: Connection, *, mode: str) -> None:
     try:
         connection.exec_driver_sql(f"BEGIN {mode}")
     except OperationalError as error:

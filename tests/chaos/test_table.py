@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.ledger import Account
+from tests.chaos.programs import ROOT
+from tests.chaos.table import Report, Row, as_json, as_markdown, as_text, from_json, merged, row, with_table
+
+
+def made(
+    *, lost: tuple[str, ...] = (), wrong: tuple[str, ...] = (), recoveries: tuple[float, ...] = (1.0,)
+) -> Row:
+    """Return a row about ten tasks."""
+    account = Account(tasks=10, duplicates=2, lost=lost, wrong=wrong)
+    return row(account, name="kill", fault="SIGKILL", database="sqlite", recoveries=recoveries, note="a note")
+
+
+@pytest.mark.parametrize(
+    ("one", "failed"),
+    [
+        (made(), False),
+        (made(lost=("t: gone",)), True),
+        (made(wrong=("t: twice",)), True),
+        (made(recoveries=()), True),
+    ],
+    ids=["good", "lost", "wrong", "no round"],
+)
+def test_a_row_fails_with_a_loss_a_wrong_or_nothing_done(one: Row, failed: bool) -> None:
+    """A fault that was never tried has proved nothing."""
+    assert one.failed is failed
+
+
+def test_what_was_lost_is_told_below_the_table() -> None:
+    """The table counts, the lines below it name."""
+    text = as_text([made(lost=("t: gone",), recoveries=(1.0, 3.0))])
+
+    assert " ".join(text.splitlines()[1].split()) == "SIGKILL sqlite 2 10 1 2 0 2.0 s 3.0 s"
+    assert text.splitlines()[2:] == ["a note", "SIGKILL on sqlite: lost: t: gone"]
+
+
+def test_rows_of_several_installations_add_up() -> None:
+    """Counts are added, and nothing of what was lost is forgotten."""
+    both = merged([made(lost=("t: gone",)), made(wrong=("u: twice",), recoveries=(2.0, 3.0))])
+
+    assert (both.rounds, both.tasks, both.duplicates) == (3, 20, 4)
+    assert (both.lost, both.wrong, both.recoveries) == (("t: gone",), ("u: twice",), (1.0, 2.0, 3.0))
+
+
+def test_a_report_survives_its_file() -> None:
+    """README's table is made from what was kept."""
+    report = Report(seed=7, form="long", seconds=1.5, rows=(made(lost=("t: gone",)),))
+
+    assert from_json(as_json(report)) == report
+    lines = as_markdown(report).splitlines()
+    assert lines[0] == "The long form, seed 7, 0 minutes. a note."
+    assert lines[4] == (
+        "| SIGKILL | sqlite | 1 | 10 | 1 | 2 | 1.0 s | 1.0 s | `python -m tests.chaos --only kill` |"
+    )
+
+
+def test_readme_has_the_table_of_the_run_that_is_kept() -> None:
+    """What README says was lost is what a run has counted."""
+    kept = Path(__file__).with_name("survival.json")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert with_table(readme, from_json(kept.read_bytes())) == readme

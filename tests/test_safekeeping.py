@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import redis
+from celery import Celery
+
+from tests.programs import NO_GATEWAY, PATIENCE_S, running, running_program
+
+# The process dies before it can tell the broker what it has got: what kombu does next is never done.
+DIES_WITH_ITS_FIRST_MESSAGE = """
+import os, signal
+from kombu.transport.redis import QoS
+QoS.append = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+import celery.__main__
+celery.__main__.main()
+"""
+
+
+@pytest.fixture
+def settings(sqlite_url: str, broker_url: str) -> dict[str, str]:
+    """Give what a worker is started with."""
+    return {**NO_GATEWAY, "WORKER_DATABASE_URL": sqlite_url, "WORKER_BROKER_URL": broker_url}
+
+
+@pytest.fixture
+def broker(broker_url: str) -> Iterator[redis.Redis]:
+    """Give a client of the broker."""
+    with redis.Redis.from_url(broker_url) as client:
+        yield client
+
+
+@pytest.mark.parametrize("priority", [0, 3])
+def test_a_request_is_never_only_in_a_workers_hands(
+    settings: dict[str, str], broker: redis.Redis, tmp_path: Path, priority: int
+) -> None:
+    """A worker that is killed the moment it gets a request leaves it with the broker, noted as taken, and the
+    next worker does it when the time for that is over.
+    """
+    dying = [sys.executable, "-c", DIES_WITH_ITS_FIRST_MESSAGE, "-A", "worker", "worker"]
+    with running_program(dying, settings=settings, folder=tmp_path) as first:
+        with closing(Celery(broker=settings["WORKER_BROKER_URL"])) as sender:
+            arguments = {"task_id": "x", "action": "MUSIC"}
+            sender.send_task("suno.enqueue", kwargs=arguments, queue="enqueue", priority=priority)
+        first.end()
+        assert first.child.ended() == -signal.SIGKILL
+
+    ((tag, note),) = broker.hgetall("unacked").items()
+    payload, _, routing_key = json.loads(note)
+    assert (payload["properties"]["delivery_tag"].encode(), routing_key) == (tag, "enqueue")
+    assert broker.zscore("unacked_index", tag) is not None
+    broker.zadd("unacked_index", {payload["properties"]["delivery_tag"]: 0})
+
+    with running("worker", settings=settings, folder=tmp_path) as second:
+        second.wait_for("gateway=main task_id='x' is under watch")
+    assert broker.hlen("unacked") == 0
+
+
+def test_two_workers_take_each_request_once(settings: dict[str, str], tmp_path: Path) -> None:
+    """Whoever comes second to a message finds it gone and goes on: every request is done, and done once."""
+    broker_url = settings["WORKER_BROKER_URL"]
+    kept = settings | {"WORKER_RESULT_BACKEND": broker_url}
+    (tmp_path / "other").mkdir()
+    with (
+        closing(Celery(broker=broker_url, backend=broker_url)) as sender,
+        running("worker", "-n", "one@%h", settings=kept, folder=tmp_path) as one,
+        running("worker", "-n", "two@%h", settings=kept, folder=tmp_path / "other") as two,
+    ):
+        one.wait_for(" ready.")
+        two.wait_for(" ready.")
+        sent = [
+            sender.send_task("suno.enqueue", kwargs={"task_id": name, "action": "MUSIC"}, queue="enqueue")
+            for name in map(str, range(40))
+        ]
+        done = [one_sent.get(timeout=PATIENCE_S) for one_sent in sent]
+
+    assert [outcome["created"] for outcome in done] == [True] * 40
+    assert (one.output.text + two.output.text).count(" is under watch") == 40
