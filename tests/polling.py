@@ -45,13 +45,15 @@ def seen(status: Status | None, *, data: str | None = None, progress: int | None
 class Gateways:
     """A gateway client that answers from a table and notes what it was asked.
 
-    A request that holds an id with a Bad gets that; one with more than `most_ids` is refused.
+    A request that holds an id with a Bad gets that; one with more than `most_ids` is refused. An answer has
+    no more than `most_rows`.
     """
 
     replies: Mapping[str, Observation | Bad] = field(default_factory=dict)
     asked: list[tuple[str, str, tuple[str, ...]]] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
     most_ids: int = 100
+    most_rows: int = 100
 
     async def fetch(
         self, target: GatewayTarget, *, action: Action, task_ids: Sequence[str]
@@ -68,7 +70,8 @@ class Gateways:
             if bad is not None:
                 yield group, bad
                 return
-            found = {name: self.replies.get(name, Absent()) for name in group}
+            rows = [name for name in group if name in self.replies][: self.most_rows]
+            found = {name: self.replies[name] if name in rows else Absent() for name in group}
             yield (
                 group,
                 Good(observations={n: reply for n, reply in found.items() if not isinstance(reply, Bad)}),

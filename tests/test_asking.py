@@ -9,7 +9,7 @@ from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from tests.polling import Bench, seen
-from worker.asking import Polled
+from worker.attribution import Polled
 from worker.batches import LEASE_MARGIN, ClaimedBatch
 from worker.core.lifecycle import Status
 from worker.core.wire import Fetch

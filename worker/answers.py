@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from worker.asking import Polled
+from worker.attribution import Polled
 from worker.batches import ClaimedBatch
 from worker.core.lifecycle import Limits, Seen, Status, Step, Unanswered, advance
 from worker.core.wire import Good, Trouble

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from datetime import timedelta
 
 from worker.answers import Late, Written, log_answer, write_answer
-from worker.asking import Fetches, Polled, ask
+from worker.asking import Fetches, ask
+from worker.attribution import Polled
 from worker.batches import LEASE_MARGIN, ClaimedBatch, PolledGateway, claim_batches
 from worker.core.lifecycle import TERMINAL, Limits
 from worker.core.wire import Good

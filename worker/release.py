@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from worker.asking import End, Polled
+from worker.attribution import End, Polled
 from worker.batches import ClaimedBatch
 from worker.core.schedule import next_poll_wait, refused_poll_wait
 from worker.core.wire import Bad, Trouble

@@ -20,7 +20,7 @@ from tests.polling import LIMITS
 from tests.proofs.together import Clock, at_once, prove, stopped_clock
 from tests.proofs.watch import Answered, Claimed, Leased, Step, Watched, World, worlds
 from tests.sweeps import DONE, INTERVAL, TIMEOUT, WELL, Sweeps
-from worker.asking import End, Polled
+from worker.attribution import End, Polled
 from worker.batches import LEASE_MARGIN, ClaimedBatch
 from worker.clients.gateway import GatewayClient
 from worker.clients.portal import Portal
