@@ -1,7 +1,8 @@
 """What was promised, what came, and what follows: lost, doubled, wrong. Knows no database and no HTTP.
 
 A task is *expected* before its enqueue is sent and *promised* once that was acknowledged. A promised task is
-lost unless its result came, whole, verified and taken, and its delivery stands as DELIVERED.
+lost unless its result came, whole, verified and taken, and its delivery stands as DELIVERED; where the
+receiver refuses for good, it is lost unless its delivery stands as was expected.
 
 A result that comes again after one that was taken, or that was cut off while it was being answered, is a
 *duplicate*. One is excused only by a strike (a kill, an outage) that the earlier one was in flight at, only
@@ -21,6 +22,16 @@ from itertools import pairwise
 IN_FLIGHT_S = 5.0
 # The least that a lease outlives its POST: one that comes again so late was due, whatever its record says.
 LEASE_S = 45.0
+DELIVERED = frozenset({"DELIVERED"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """What must become of a task: the data that the gateway shows, the status, how its delivery may stand."""
+
+    data: str
+    status: str = "SUCCESS"
+    states: frozenset[str] = DELIVERED
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,17 +90,17 @@ class Account:
 class Ledger:
     """The books of one installation. Any thread may write."""
 
-    expected: dict[str, str] = field(default_factory=dict)  # the data that the gateway shows, by task id
+    expected: dict[str, Expected] = field(default_factory=dict)  # by task id
     promised: set[str] = field(default_factory=set)
     arrivals: list[Arrival] = field(default_factory=list)
     strikes: list[Strike] = field(default_factory=list)
     came: dict[str, float] = field(default_factory=dict)  # when each task's result was first taken
     changed: threading.Condition = field(default_factory=threading.Condition)
 
-    def expect(self, task_id: str, *, data: str) -> None:
+    def expect(self, task_id: str, expected: Expected) -> None:
         """Note what is about to be enqueued."""
         with self.changed:
-            self.expected[task_id] = data
+            self.expected[task_id] = expected
 
     def promise(self, *task_ids: str) -> None:
         """Note that the enqueue was acknowledged: from here on the result must come."""
@@ -137,7 +148,9 @@ class Ledger:
             wrong = [
                 f"{task_id}: {fault}"
                 for task_id, came in by_task.items()
-                for fault in _faults(came, data=self.expected.get(task_id), recorded=recorded.get(task_id))
+                for fault in _faults(
+                    came, expected=self.expected.get(task_id), recorded=recorded.get(task_id)
+                )
             ]
             wrong += [
                 f"{later.task_id}: attempt {later.attempt} came {later.at - earlier.at:.1f} s after attempt "
@@ -157,9 +170,9 @@ class Ledger:
             row = recorded.get(task_id)
             if row is None:
                 yield f"{task_id}: not in the database"
-            elif row.state != "DELIVERED":
+            elif row.state not in self.expected[task_id].states:
                 yield f"{task_id}: {row.status}, its delivery is {row.state or 'missing'}"
-            elif task_id not in self.came:
+            elif row.state in DELIVERED and task_id not in self.came:
                 yield f"{task_id}: DELIVERED, and never came"
 
 
@@ -168,15 +181,19 @@ def _is_repeat(earlier: Arrival) -> bool:
     return earlier.taken or earlier.answer is None
 
 
-def _faults(came: Sequence[Arrival], *, data: str | None, recorded: Recorded | None) -> Iterable[str]:
+def _faults(
+    came: Sequence[Arrival], *, expected: Expected | None, recorded: Recorded | None
+) -> Iterable[str]:
     """Tell what no strike excuses."""
-    if data is None:
+    if expected is None:
         yield "came, and nobody enqueued it"
     for arrival in came:
         if arrival.problem is not None:
             yield f"attempt {arrival.attempt} was not verified: {arrival.problem}"
-        if data is not None and arrival.data != data:
+        if expected is not None and arrival.data != expected.data:
             yield f"attempt {arrival.attempt} carried other data than the gateway's"
+        if expected is not None and arrival.status != expected.status:
+            yield f"attempt {arrival.attempt} told {arrival.status}, which is not {expected.status}"
     ids = {arrival.webhook_id for arrival in came}
     if recorded is not None and recorded.webhook_id is not None:
         ids.add(recorded.webhook_id)

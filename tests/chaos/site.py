@@ -14,14 +14,14 @@ from pathlib import Path
 from celery import Celery
 from sqlalchemy import func, select, text
 
-from tests.chaos.ledger import Account, Ledger, Recorded
+from tests.chaos.ledger import DELIVERED, Account, Expected, Ledger, Recorded
 from tests.chaos.programs import Program, start, start_celery, start_up
 from tests.chaos.receiver import Desk
 from tests.chaos.world import API_KEY, World, clock
 from worker.db.models import Attempt, Delivery, SunoTask
 from worker.db.session import Sessions, make_engine, make_sessions, reading
 from worker.embedded.valkey import HOST
-from worker.sandbox.songs import SimulatedTask
+from worker.sandbox.songs import SimulatedTask, Stage
 
 LOOK_EVERY_S = 0.1
 
@@ -89,9 +89,19 @@ class Site:
             self.send(task_id, action=action)
         return sent
 
-    def begin(self, *, lasts: float = 0.0, action: str = "MUSIC") -> str:
-        """Have the gateway begin a task; return its id. The books expect it, and nothing is promised yet."""
-        task_id = f"{self.name}-{next(self.numbers)}"
+    def begin(
+        self,
+        *,
+        lasts: float = 0.0,
+        action: str = "MUSIC",
+        outcome: Stage = Stage.SUCCESS,
+        states: frozenset[str] = DELIVERED,
+    ) -> str:
+        """Have the gateway begin a task; return its id. The books expect it, and nothing is promised yet.
+
+        `states`: how its delivery may stand in the end.
+        """
+        task_id = self.new_id()
         data = f'[ {{"id":"{task_id}-1", "audio_url" : "https://cdn1.suno.ai/{task_id}.mp3"}} ]'
         self.world.gateway.register(
             SimulatedTask(
@@ -99,15 +109,20 @@ class Site:
                 action=action,
                 submitted_at=clock(),
                 lasts=timedelta(seconds=lasts),
+                outcome=outcome,
                 data=data,
             )
         )
-        self.ledger.expect(task_id, data=data)
+        self.ledger.expect(task_id, Expected(data=data, status=outcome, states=states))
         return task_id
 
-    def send(self, task_id: str, *, action: str = "MUSIC") -> None:
+    def new_id(self) -> str:
+        """Return a task id that the gateway does not know."""
+        return f"{self.name}-{next(self.numbers)}"
+
+    def send(self, task_id: str, *, action: str = "MUSIC", hook: str | None = None) -> None:
         """Send `suno.enqueue` for a task that has begun; it is promised when the broker has it."""
-        arguments = {"task_id": task_id, "action": action, "notify_hook": self.hook}
+        arguments = {"task_id": task_id, "action": action, "notify_hook": hook or self.hook}
         self.sender.send_task("suno.enqueue", kwargs=arguments, queue="enqueue")
         self.ledger.promise(task_id)
 
