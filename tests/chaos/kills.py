@@ -23,7 +23,7 @@ from queue import Empty, SimpleQueue
 
 import redis
 
-from tests.chaos.ledger import Arrival
+from tests.chaos.entries import Arrival
 from tests.chaos.nursery import Nursery, Rigged, open_nursery
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.site import Site, open_site

@@ -18,7 +18,7 @@ from random import Random
 from kombu.exceptions import KombuError
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.chaos.ledger import DELIVERED, Arrival, Expected
+from tests.chaos.entries import DELIVERED, Arrival, Expected
 from tests.chaos.outages import watch
 from tests.chaos.receiver import Answer
 from tests.chaos.site import Site

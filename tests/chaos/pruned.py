@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sqlalchemy import text
 
-from tests.chaos.ledger import Recorded
+from tests.chaos.entries import Recorded
 from worker.db.session import Sessions, reading
 
 TABLES = (

@@ -12,7 +12,8 @@ from hashlib import sha256
 import msgspec
 from aiohttp import web
 
-from tests.chaos.ledger import Arrival, Ledger
+from tests.chaos.entries import Arrival
+from tests.chaos.ledger import Ledger
 from worker.sandbox.verification import Verifier
 
 LARGEST = 16 * 1024 * 1024

@@ -14,7 +14,9 @@ from pathlib import Path
 from celery import Celery
 from sqlalchemy import func, select, text
 
-from tests.chaos.ledger import DELIVERED, Account, Expected, Ledger, Recorded
+from tests.chaos.account import Account
+from tests.chaos.entries import DELIVERED, Expected, Recorded
+from tests.chaos.ledger import Ledger
 from tests.chaos.programs import Program, start, start_celery, start_up
 from tests.chaos.receiver import Desk
 from tests.chaos.world import API_KEY, World, clock

@@ -22,7 +22,7 @@ from urllib.request import urlopen
 
 from tests.chaos.brokers import opened, through
 from tests.chaos.drift import FEWEST, drift_of
-from tests.chaos.ledger import Recorded
+from tests.chaos.entries import Recorded
 from tests.chaos.mixture import STATES, Fate, Mixture
 from tests.chaos.outages import said
 from tests.chaos.plan import Fault, Plan

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.ledger import IN_FLIGHT_S, LEASE_S, Account, Arrival, Expected, Ledger, Recorded
+from tests.chaos.account import LEASE_S, Account
+from tests.chaos.entries import IN_FLIGHT_S, Arrival, Expected, Recorded
+from tests.chaos.ledger import Ledger
 
 DATA = '[{"id":"t-1"}]'
 DELIVERED = Recorded(status="SUCCESS", webhook_id="msg_1", state="DELIVERED", taken=frozenset({1}))
