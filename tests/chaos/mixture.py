@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -77,35 +76,19 @@ class Mixture:
 
     refused: list[str] = field(default_factory=list)  # enqueues that failed: in a soak none may
 
-    @contextmanager
-    def feeding(self) -> Iterator[None]:
-        """Enqueue for the length of the block."""
-        over = threading.Event()
-
-        def feed() -> None:
-            while not over.wait(EVERY_S):
-                try:
-                    self.enqueue()
-                except (SQLAlchemyError, OSError, KombuError) as problem:
-                    self.refused.append(f"an enqueue failed: {problem}")
-
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        try:
-            yield
-        finally:
-            over.set()
-            feeder.join()
-
     def enqueue(self) -> None:
-        """Enqueue one more, by message or by row."""
+        """Enqueue one more, by message or by row; note it when that fails."""
         fate = self._draw()
         action = self.chance.choice(("MUSIC", "LYRICS"))
         task_id = self._begin(fate, action=action)
-        if self.chance.random() < 0.5:
-            self.site.send(task_id, action=action, hook=self.hooks.get(fate))
-        else:
-            watch(self.site, [task_id], action=action, hook=self.hooks.get(fate))
+        by_message = self.chance.choice((True, False))
+        try:
+            if by_message:
+                self.site.send(task_id, action=action, hook=self.hooks.get(fate))
+            else:
+                watch(self.site, [task_id], action=action, hook=self.hooks.get(fate))
+        except (SQLAlchemyError, KombuError, OSError) as problem:
+            self.refused.append(f"{task_id}: its enqueue failed: {problem}")
 
     def decide(self, arrival: Arrival) -> Answer:
         """Answer as the task's fate wants it."""
@@ -124,8 +107,8 @@ class Mixture:
 
     def to_be_taken(self) -> list[str]:
         """Return the promised tasks whose result must come."""
-        promised = self.site.ledger.promised.copy()
-        return [name for name, fate in self.fates.items() if STATES[fate] == DELIVERED and name in promised]
+        promised, fates = self.site.ledger.promised.copy(), self.fates.copy()  # others write meanwhile
+        return [name for name, fate in fates.items() if STATES[fate] == DELIVERED and name in promised]
 
     def _draw(self) -> Fate:
         (fate,) = self.chance.choices(list(WEIGHTS), weights=list(WEIGHTS.values()))

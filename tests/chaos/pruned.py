@@ -8,6 +8,7 @@ from __future__ import annotations
 from sqlalchemy import text
 
 from tests.chaos.entries import Recorded
+from tests.chaos.recording import recorded_of
 from worker.db.session import Sessions, reading
 
 TABLES = (
@@ -44,16 +45,7 @@ def keep_pruned(sessions: Sessions) -> None:
 def read_pruned(sessions: Sessions) -> dict[str, Recorded]:
     """Return how each task stood that is gone."""
     with reading(sessions) as session:
-        taken: dict[str, set[int]] = {}
-        for webhook_id, number in session.execute(text("SELECT webhook_id, number FROM pruned_taken")):
-            taken.setdefault(webhook_id, set()).add(number)
-        rows = session.execute(text("SELECT task_id, status, webhook_id, state FROM pruned"))
-        return {
-            task_id: Recorded(
-                status=status,
-                webhook_id=webhook_id,
-                state=state,
-                taken=frozenset(taken.get(webhook_id, ())),
-            )
-            for task_id, status, webhook_id, state in rows
-        }
+        return recorded_of(
+            session.execute(text("SELECT webhook_id, number FROM pruned_taken")).all(),
+            session.execute(text("SELECT task_id, status, webhook_id, state FROM pruned")),
+        )
