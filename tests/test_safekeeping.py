@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
+import kombu
 import pytest
 import redis
 from celery import Celery
 
 from tests.programs import NO_GATEWAY, PATIENCE_S, running, running_program
+from worker.guard import GUARDED_REDIS, KEPT_QUEUES
 
 # The process dies before it can tell the broker what it has got: what kombu does next is never done.
 DIES_WITH_ITS_FIRST_MESSAGE = """
@@ -82,3 +86,26 @@ def test_two_workers_take_each_request_once(settings: dict[str, str], tmp_path: 
 
     assert [outcome["created"] for outcome in done] == [True] * 40
     assert (one.output.text + two.output.text).count(" is under watch") == 40
+
+
+def test_a_channel_is_closed_whole_when_its_broker_is_gone(broker: redis.Redis, broker_url: str) -> None:
+    """A look that can no longer be read keeps none of its connections: each outage would leave some."""
+    before = connections(broker)
+    connection = kombu.Connection(broker_url.replace("redis://", f"{GUARDED_REDIS}://"))
+    connection.transport_options = {"guarded_queues": ["poll"], "kept_queues": KEPT_QUEUES}
+    channel = cast("Any", connection.channel())  # its published type leaves out what is asked here
+    kombu.Consumer(channel, [kombu.Queue("poll")]).consume()
+    with pytest.raises(TimeoutError):
+        connection.drain_events(timeout=0.1)  # leaves a look open at the broker
+    channel.client.connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 - the network's part
+
+    connection.close()
+
+    assert channel.closed
+    assert not channel.qos._on_collect.still_active()  # noqa: SLF001 - it would keep the channel for ever
+    assert connections(broker) <= before
+
+
+def connections(broker: redis.Redis) -> int:
+    """Count the connections that the broker has, this client's among them."""
+    return len(broker.client_list())

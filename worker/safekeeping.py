@@ -42,9 +42,21 @@ class KeepingChannel(kombu_redis.Channel):
     # kombu's own attributes, which its published types leave out.
     _q_for_pri: Callable[[str, int], str]
     _queue_cycle: Any
+    connection_errors: tuple[type[Exception], ...]
 
     kept_queues: Sequence[str] = ()
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "kept_queues")
+
+    def close(self) -> None:
+        """Close, also when the broker is gone.
+
+        kombu reads the look that is open first; where that fails it leaves out all the rest, and the sockets
+        of the channel stay open for as long as the process lives.
+        """
+        try:
+            super().close()
+        except self.connection_errors:
+            super().close()  # the look is not open any more
 
     def take_kept(self, *, judge: Judge, move_aside: MoveAside) -> None:
         """Hand on what lies in the kept queues, as far as threads are free for it."""

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from tests.chaos.ledger import Arrival
+from tests.chaos.entries import Arrival
 from tests.chaos.outages import said
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.programs import Program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.chaos import beats, brokers, clocks, disks, kills, postgres, stops
+from tests.chaos import beats, brokers, clocks, disks, kills, postgres, soak, stops
 from tests.chaos.plan import Fault
 
 FAULTS: Mapping[str, Fault] = {
@@ -16,4 +16,5 @@ FAULTS: Mapping[str, Fault] = {
     "postgres": postgres.FAULT,
     "clock": clocks.FAULT,
     "disk": disks.FAULT,
+    "soak": soak.FAULT,
 }

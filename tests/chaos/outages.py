@@ -80,10 +80,17 @@ def rounds_of(site: Site, outage: Outage, plan: Plan) -> Row:
     return replace(made, wrong=(*made.wrong, *wrong))
 
 
-def watch(site: Site, task_ids: Sequence[str], *, sessions: Sessions | None = None) -> None:
+def watch(
+    site: Site,
+    task_ids: Sequence[str],
+    *,
+    sessions: Sessions | None = None,
+    action: str = "MUSIC",
+    hook: str | None = None,
+) -> None:
     """Write the tasks' rows as a service does that shares the database; what is committed is promised."""
     policy = Policy(batch_sizes={"hub": 100}, allow=read_allow(HOST), first_poll_delay=FIRST_POLL_DELAY)
-    requests = [Request(task_id=name, action="MUSIC", notify_hook=site.hook) for name in task_ids]
+    requests = [Request(task_id=name, action=action, notify_hook=hook or site.hook) for name in task_ids]
     with (sessions or site.sessions).begin() as session:
         outcomes = put_under_watch(session, requests=requests, policy=policy)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Refused)]

@@ -12,7 +12,8 @@ from hashlib import sha256
 import msgspec
 from aiohttp import web
 
-from tests.chaos.ledger import Arrival, Ledger
+from tests.chaos.entries import Arrival
+from tests.chaos.ledger import Ledger
 from worker.sandbox.verification import Verifier
 
 LARGEST = 16 * 1024 * 1024
@@ -66,9 +67,11 @@ class CountingReceiver:
         desk.ledger.arrive(arrival)
         desk.on_arrival(arrival)
         answer = desk.decide(arrival)
+        status = answer.status if arrival.problem is None else 401
+        if not 200 <= status < 300:  # heard or not, nothing was taken, and what follows is no copy
+            desk.ledger.answered(arrival, answer=status)
         if answer.after_s:
             await asyncio.sleep(answer.after_s)
-        status = answer.status if arrival.problem is None else 401
         response = web.Response(status=status)
         with suppress(ConnectionError):  # whoever sent it is dead
             await response.prepare(request)

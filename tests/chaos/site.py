@@ -12,16 +12,17 @@ from itertools import count
 from pathlib import Path
 
 from celery import Celery
-from sqlalchemy import func, select, text
 
-from tests.chaos.ledger import Account, Ledger, Recorded
+from tests.chaos.account import Account
+from tests.chaos.entries import DELIVERED, Expected
+from tests.chaos.ledger import Ledger
 from tests.chaos.programs import Program, start, start_celery, start_up
 from tests.chaos.receiver import Desk
+from tests.chaos.recording import count_pending, read_recorded
 from tests.chaos.world import API_KEY, World, clock
-from worker.db.models import Attempt, Delivery, SunoTask
-from worker.db.session import Sessions, make_engine, make_sessions, reading
+from worker.db.session import Sessions, make_engine, make_sessions
 from worker.embedded.valkey import HOST
-from worker.sandbox.songs import SimulatedTask
+from worker.sandbox.songs import SimulatedTask, Stage
 
 LOOK_EVERY_S = 0.1
 
@@ -89,9 +90,19 @@ class Site:
             self.send(task_id, action=action)
         return sent
 
-    def begin(self, *, lasts: float = 0.0, action: str = "MUSIC") -> str:
-        """Have the gateway begin a task; return its id. The books expect it, and nothing is promised yet."""
-        task_id = f"{self.name}-{next(self.numbers)}"
+    def begin(
+        self,
+        *,
+        lasts: float = 0.0,
+        action: str = "MUSIC",
+        outcome: Stage = Stage.SUCCESS,
+        states: frozenset[str] = DELIVERED,
+    ) -> str:
+        """Have the gateway begin a task; return its id. The books expect it, and nothing is promised yet.
+
+        `states`: how its delivery may stand in the end.
+        """
+        task_id = self.new_id()
         data = f'[ {{"id":"{task_id}-1", "audio_url" : "https://cdn1.suno.ai/{task_id}.mp3"}} ]'
         self.world.gateway.register(
             SimulatedTask(
@@ -99,15 +110,20 @@ class Site:
                 action=action,
                 submitted_at=clock(),
                 lasts=timedelta(seconds=lasts),
+                outcome=outcome,
                 data=data,
             )
         )
-        self.ledger.expect(task_id, data=data)
+        self.ledger.expect(task_id, Expected(data=data, status=outcome, states=states))
         return task_id
 
-    def send(self, task_id: str, *, action: str = "MUSIC") -> None:
+    def new_id(self) -> str:
+        """Return a task id that the gateway does not know."""
+        return f"{self.name}-{next(self.numbers)}"
+
+    def send(self, task_id: str, *, action: str = "MUSIC", hook: str | None = None) -> None:
         """Send `suno.enqueue` for a task that has begun; it is promised when the broker has it."""
-        arguments = {"task_id": task_id, "action": action, "notify_hook": self.hook}
+        arguments = {"task_id": task_id, "action": action, "notify_hook": hook or self.hook}
         self.sender.send_task("suno.enqueue", kwargs=arguments, queue="enqueue")
         self.ledger.promise(task_id)
 
@@ -120,58 +136,13 @@ class Site:
         deadline = time.monotonic() + seconds
         if not self.ledger.wait_for(task_ids, seconds=seconds):
             return seconds
-        while self.pending() and time.monotonic() < deadline:
+        while count_pending(self.sessions) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY_S)
         return time.monotonic() - since
 
-    def pending(self) -> int:
-        """Count the deliveries that are not settled."""
-        with reading(self.sessions) as session:
-            statement = select(func.count()).select_from(Delivery).where(Delivery.state == "PENDING")
-            return session.scalars(statement).one()
-
-    def end_leases(self) -> None:
-        """Have every lease be over now, as if its 47 s had passed: for short forms, which say so.
-
-        Call it only while no worker runs, or a live one is robbed of its claim.
-        """
-        ago = clock() - timedelta(seconds=1)
-        with self.sessions.begin() as session:
-            for table, due in (("poll_batches", "next_poll_at"), ("deliveries", "next_attempt_at")):
-                session.execute(
-                    text(f"UPDATE {table} SET {due} = :ago, leased_until = NULL WHERE leased_until > :ago"),  # noqa: S608 - our own words
-                    {"ago": ago},
-                )
-            session.execute(
-                text("UPDATE origins SET next_claim_at = :ago WHERE next_claim_at > :ago"), {"ago": ago}
-            )
-
-    def recorded(self) -> dict[str, Recorded]:
-        """Read what the database holds of every task."""
-        with reading(self.sessions) as session:
-            taken: dict[str, set[int]] = {}
-            for delivery_id, number in session.execute(
-                select(Attempt.delivery_id, Attempt.number).where(Attempt.status_code.between(200, 299))
-            ):
-                taken.setdefault(delivery_id, set()).add(number)
-            rows = session.execute(
-                select(SunoTask.task_id, SunoTask.status, Delivery.id, Delivery.state).join_from(
-                    SunoTask, Delivery, Delivery.suno_task_id == SunoTask.id, isouter=True
-                )
-            )
-            return {
-                task_id: Recorded(
-                    status=status,
-                    webhook_id=webhook_id,
-                    state=state,
-                    taken=frozenset(taken.get(webhook_id, ())),
-                )
-                for task_id, status, webhook_id, state in rows
-            }
-
     def account(self, *, of: Iterable[str] | None = None) -> Account:
         """Compare what was promised with what came and what is recorded, of these tasks or of all."""
-        return self.ledger.account(self.recorded(), of=of)
+        return self.ledger.account(read_recorded(self.sessions), of=of)
 
     def _keep(self, program: Program) -> Program:
         self.programs.append(program)

@@ -7,14 +7,13 @@ one after the other, the receiver never waits more than 2 s for the next result.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import pairwise
 
 from sqlalchemy import func, select
 
+from tests.chaos.feeding import feeding
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.receiver import Answer
 from tests.chaos.site import Site, open_site
@@ -25,29 +24,11 @@ from worker.db.session import reading
 
 SLOW_ANSWER_S = 0.5
 IN_FLIGHT = 3  # POSTs that are to be under way when the worker is told to stop
-FEED_S = 0.05
+FEED_EVERY_S = 0.05
 LONGEST_STOP_S = 2 + 15.0  # the longest request here, and what `suno-worker up` grants for its record
 LONGEST_GAP_S = 2.0
 CALM_S = 5.0
 PATIENCE_S = 120.0
-
-
-@contextmanager
-def feeding(site: Site) -> Iterator[None]:
-    """Enqueue 20 tasks a second for the length of the block."""
-    over = threading.Event()
-
-    def feed() -> None:
-        while not over.wait(FEED_S):
-            site.enqueue()
-
-    feeder = threading.Thread(target=feed)
-    feeder.start()
-    try:
-        yield
-    finally:
-        over.set()
-        feeder.join()
 
 
 def wait_until(site: Site, *, in_flight: int) -> None:
@@ -70,7 +51,7 @@ def stop_under_load(world: World, plan: Plan) -> Sequence[Row]:
         site.celery("beat")
         while not plan.is_over(done=len(seconds)):
             worker = site.celery("worker")
-            with feeding(site):
+            with feeding(site.enqueue, every_s=FEED_EVERY_S):
                 wait_until(site, in_flight=IN_FLIGHT)
                 began = time.monotonic()
                 status = worker.stop(grace=LONGEST_STOP_S)
@@ -115,7 +96,7 @@ def roll(world: World, plan: Plan) -> Sequence[Row]:
         site.celery("beat")
         for worker in workers:
             worker.wait_for(" ready.")
-        with feeding(site):
+        with feeding(site.enqueue, every_s=FEED_EVERY_S):
             while not plan.is_over(done=len(gaps)):
                 time.sleep(CALM_S)
                 began = time.monotonic()

@@ -8,7 +8,7 @@ from statistics import median
 
 import msgspec
 
-from tests.chaos.ledger import Account
+from tests.chaos.account import Account
 
 # README's table stands between these.
 BEGIN, END = "<!-- made by `make chaos` -->\n", "<!-- end -->"

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.ledger import IN_FLIGHT_S, LEASE_S, Account, Arrival, Ledger, Recorded
+from tests.chaos.account import LEASE_S, Account
+from tests.chaos.entries import IN_FLIGHT_S, Arrival, Expected, Recorded
+from tests.chaos.ledger import Ledger
 
 DATA = '[{"id":"t-1"}]'
 DELIVERED = Recorded(status="SUCCESS", webhook_id="msg_1", state="DELIVERED", taken=frozenset({1}))
@@ -31,7 +33,7 @@ def account(
 ) -> Account:
     """Return the account of one promised task to which these came; all but those cut off were answered."""
     ledger = Ledger()
-    ledger.expect("t", data=DATA)
+    ledger.expect("t", Expected(data=DATA))
     ledger.promise("t")
     for one in arrivals:
         ledger.arrive(one)
@@ -70,10 +72,25 @@ def test_a_result_that_was_not_taken_is_lost(answer: int) -> None:
     assert account(arrival(), answer=answer).lost == ("t: DELIVERED, and never came",)
 
 
+@pytest.mark.parametrize(
+    ("state", "lost"),
+    [("DISCARDED", ()), ("DELIVERED", ("t: SUCCESS, its delivery is DELIVERED",))],
+)
+def test_a_result_that_its_receiver_does_not_want_must_be_given_up(state: str, lost: tuple[str, ...]) -> None:
+    """A 410 ends in DISCARDED: one that stands as DELIVERED is as wrong as the other way round."""
+    ledger = Ledger()
+    ledger.expect("t", Expected(data=DATA, states=frozenset({"DISCARDED"})))
+    ledger.promise("t")
+    ledger.arrive(refused := arrival())
+    ledger.answered(refused, answer=410)
+
+    assert ledger.account({"t": replace(DELIVERED, state=state, taken=frozenset())}).lost == lost
+
+
 def test_what_was_never_promised_cannot_be_lost() -> None:
     """A task whose enqueue was not acknowledged is expected, and no promise."""
     ledger = Ledger()
-    ledger.expect("t", data=DATA)
+    ledger.expect("t", Expected(data=DATA))
 
     assert ledger.account({}) == Account(tasks=0, duplicates=0, lost=(), wrong=())
 
@@ -118,7 +135,7 @@ def test_a_record_that_came_after_its_lease_excuses_the_copy_before_it() -> None
     ledger_time = time.monotonic()
     first, second = arrival(at=ledger_time - LEASE_S - 1), arrival(attempt=2, at=ledger_time)
     ledger = Ledger()
-    ledger.expect("t", data=DATA)
+    ledger.expect("t", Expected(data=DATA))
     ledger.promise("t")
     for one in (first, second):
         ledger.arrive(one)
@@ -131,7 +148,7 @@ def test_a_record_that_came_after_its_lease_excuses_the_copy_before_it() -> None
 def test_a_retry_after_a_refusal_is_no_duplicate() -> None:
     """A receiver that says 503 gets it again: that is what it asked for."""
     ledger = Ledger()
-    ledger.expect("t", data=DATA)
+    ledger.expect("t", Expected(data=DATA))
     ledger.promise("t")
     for attempt, answer in ((1, 503), (2, 200)):
         one = arrival(attempt=attempt)
@@ -148,6 +165,7 @@ def test_a_retry_after_a_refusal_is_no_duplicate() -> None:
     [
         ({"webhook_id": "msg_2"}, "t: has 2 webhook-ids: msg_1, msg_2"),
         ({"data": "[]"}, "t: attempt 1 carried other data than the gateway's"),
+        ({"status": "FAILURE"}, "t: attempt 1 told FAILURE, which is not SUCCESS"),
         ({"problem": "no matching signature"}, "t: attempt 1 was not verified: no matching signature"),
     ],
 )

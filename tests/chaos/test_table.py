@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.ledger import Account
+from tests.chaos.account import Account
 from tests.chaos.programs import ROOT
 from tests.chaos.table import Report, Row, as_json, as_markdown, as_text, from_json, merged, row, with_table
 
