@@ -23,7 +23,7 @@ from benchmarks.figures import RATIOS
 from benchmarks.fill import fill
 from benchmarks.gateway import task_id
 from benchmarks.plot import svg
-from benchmarks.publish import CAPACITY, README, with_block
+from benchmarks.publish import CAPACITY, READMES, with_block
 from benchmarks.report import markdown
 from benchmarks.results import load, merged
 from benchmarks.scenarios import SCENARIOS
@@ -109,11 +109,12 @@ def test_the_kept_results_hold_every_figure() -> None:
 
 
 def test_readme_and_capacity_say_what_was_measured() -> None:
-    """README's table and docs/capacity.md are what the kept results make of them."""
+    """Both READMEs' table and docs/capacity.md are what the kept results make of them."""
     kept = load("latest")
-    readme = README.read_text(encoding="utf-8")
 
-    assert with_block(readme, kept) == readme
+    for page in READMES:
+        readme = page.read_text(encoding="utf-8")
+        assert with_block(readme, kept) == readme
     assert CAPACITY.read_text(encoding="utf-8") == document(kept)
 
 

@@ -80,7 +80,10 @@ def test_the_same_request_again_changes_nothing(sessions: Sessions) -> None:
     [
         (
             Request(task_id="t", action="LYRICS", notify_hook=HOOK),
-            "action: 't' is already watched at gateway 'hub' with action MUSIC; nothing was changed",
+            (
+                "action: 't' is already watched at gateway 'hub' with action MUSIC; "
+                "nothing was changed; send that action, or the other task's own id"
+            ),
         ),
         (
             Request(task_id="t", action="MUSIC", notify_hook="https://other.example/"),
@@ -122,8 +125,8 @@ def test_of_two_that_contradict_each_other_the_first_counts(sessions: Sessions) 
     )
     assert isinstance(first, Enqueued)
     assert (
-        str(second)
-        == "action: 't' is already watched at gateway 'hub' with action MUSIC; nothing was changed"
+        str(second) == "action: 't' is already watched at gateway 'hub' with action MUSIC; "
+        "nothing was changed; send that action, or the other task's own id"
     )
     with sessions() as session:
         assert session.scalars(select(SunoTask.action)).one() == "MUSIC"

@@ -10,6 +10,7 @@ import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import httpx
 import pytest
 import redis
 import yaml
@@ -21,7 +22,7 @@ from worker.celery import QUEUES, ROUTES
 from worker.cli import VERBS
 from worker.cli.configuration import readable
 from worker.core import webhook
-from worker.core.lifecycle import Action, Status, Times, state_diagram
+from worker.core.lifecycle import Action, Status, Times
 from worker.core.origins import (
     COLD_LIMIT,
     FAILURES_TO_OPEN,
@@ -37,12 +38,17 @@ from worker.db.models import SunoTask
 from worker.db.session import make_engine, make_sessions
 from worker.dispatcher import RESERVE, SLOTS
 from worker.request import ARGUMENTS, parse_request
+from worker.sandbox.gateway import SandboxGateway
+from worker.sandbox.hosting import hosted
 from worker.settings import Settings
 from worker.settings.gateway import LARGEST_BATCH, SINGLE_BATCH, Gateway
 from worker.settings.sources import sources
+from worker.version import __version__
 
 PAGE = Page.read("README.md")
 README = PAGE.text
+WEBHOOKS = Page.read("docs/webhooks.md").text
+DEPENDENCIES = Page.read("docs/dependencies.md")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 EXAMPLE_BROKER = "redis://:PASSWORD@localhost:6379/0"
 EXAMPLE_DATABASE = "postgresql+psycopg://worker:PASSWORD@localhost/worker"
@@ -56,6 +62,11 @@ RESULT = Result(
     times=Times(),
     progress=100,
     data="[]",
+)
+
+
+SENT = webhook.headers(
+    delivery_id="msg_1", attempt=1, timestamp=0, secrets=[b"s" * 24], body=b"", version=__version__
 )
 
 
@@ -108,16 +119,11 @@ def test_variables() -> None:
     known = {f"WORKER_{name.upper()}" for name in Settings.model_fields} - {"WORKER_GATEWAYS"}
     known |= {
         f"WORKER_GATEWAYS__{name}__{key.upper()}"
-        for name in ("<NAME>", "MYGATEWAY")
+        for name in ("<NAME>", "MYGATEWAY", "RIXAPI")
         for key in Gateway.model_fields
     }
 
     assert set(re.findall(r"WORKER_[A-Z_<>]+", README)) <= known
-
-
-def test_state_diagram() -> None:
-    """README's diagram is drawn from the law of the statuses."""
-    assert PAGE.block("mermaid", holding="stateDiagram").rstrip("\n") == state_diagram()
 
 
 @pytest.mark.parametrize("words", PAGE.commands("suno-worker"), ids=shlex.join)
@@ -144,13 +150,6 @@ def test_compose_commands() -> None:
     assert all((ROOT / words[1]).is_file() for words in PAGE.commands("cp"))
 
 
-def test_make_targets() -> None:
-    """Every `make …` of README is a target."""
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-
-    assert {words[1] for words in PAGE.commands("make")} <= targets
-
-
 def test_verbs() -> None:
     """README's table of commands is the list of `suno-worker --help`."""
     shown = {cells[0].strip("`"): cells[1] for cells in PAGE.table(first="command")}
@@ -170,20 +169,25 @@ def test_arguments() -> None:
     assert tuple(cells[0].strip("`") for cells in PAGE.table(first="argument")) == ARGUMENTS
 
 
-def test_body() -> None:
-    """README's example of a body has the fields that are sent, in their order."""
-    shown = json.loads(PAGE.block("json", holding="notify_hook"))
+def test_callback() -> None:
+    """README's example of a webhook has the headers and the fields that are sent, in their order."""
+    head, _, body = PAGE.block("http", holding="notify_hook").partition("\n\n")
+    request, *lines = head.splitlines()
+    shown = dict(line.split(": ") for line in lines)
 
-    assert list(shown) == list(json.loads(encode_body(RESULT)))
+    assert list(json.loads(body)) == list(json.loads(encode_body(RESULT)))
+    assert list(shown) == list(SENT)
+    assert {name: shown[name] for name in ("content-type", "user-agent")} == {
+        "content-type": SENT["content-type"],
+        "user-agent": f"suno-worker/{__version__}",
+    }
+    assert int(shown["webhook-timestamp"]) > json.loads(body)["finish_time"]
+    assert json.loads(body)["notify_hook"].endswith(request.split()[1])
 
 
 def test_headers() -> None:
     """README lists the headers that are sent."""
-    sent = webhook.headers(
-        delivery_id="msg_1", attempt=1, timestamp=0, secrets=[b"s" * 24], body=b"", version="1"
-    )
-
-    assert [cells[0].strip("`") for cells in PAGE.table(first="header")] == list(sent)
+    assert [cells[0].strip("`") for cells in PAGE.table(first="header")] == list(SENT)
 
 
 def run(code: str) -> dict[str, object]:
@@ -223,7 +227,7 @@ def test_answers() -> None:
 
 def test_limits_of_an_origin() -> None:
     """The numbers of the limit and the breaker are the code's."""
-    text = " ".join(README.split())
+    text = " ".join(WEBHOOKS.split())
     assert f"first gets at most {FIRST_LIMIT} requests at once" in text
     assert f"After {FAILURES_TO_OPEN} times in a row" in text
     assert (
@@ -305,14 +309,34 @@ def test_own_transaction(postgresql_url: str) -> None:
 
 def test_flower_request() -> None:
     """README's request to Flower sends arguments that are taken."""
-    (words,) = PAGE.commands("curl")
+    (words,) = [one for one in PAGE.commands("curl") if "-u" in one]
 
     assert words[3].endswith("/api/task/send-task/suno.enqueue")
     assert parse_request(json.loads(words[5])["kwargs"]).task_id == "TASK_ID"
 
 
+def test_submit() -> None:
+    """README's submit begins a song at a gateway with the preset's variables; it answers as shown."""
+    (words,) = [one for one in PAGE.commands("curl") if "-u" not in one]
+    url = words[1].removeprefix("$WORKER_GATEWAYS__RIXAPI__BASE_URL")
+    headers = dict(words[at + 1].split(": ") for at, word in enumerate(words) if word == "-H")
+    key = headers.pop("Authorization").replace("$WORKER_GATEWAYS__RIXAPI__API_KEY", "sk-1")
+    gateway = SandboxGateway(clock=lambda: datetime.now(UTC), api_key="sk-1")
+
+    with hosted(gateway.app()) as address:
+        answer = httpx.post(
+            f"{address}/rixapi{url}",
+            headers=headers | {"Authorization": key},
+            content=words[words.index("-d") + 1],
+        )
+
+    (shown,) = re.findall(r'^\{"code".*$', README, re.MULTILINE)
+    assert answer.status_code == 200
+    assert answer.json() | {"data": ""} == json.loads(shown) | {"data": ""}
+
+
 def test_dependencies() -> None:
-    """README explains every dependency, and none that is gone."""
+    """Every dependency is explained, and none that is gone."""
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
     needed = {name_of(one) for one in project["dependencies"]} | {
@@ -321,9 +345,9 @@ def test_dependencies() -> None:
         if extra != "dev"
         for one in ones
     }
-    (development,) = re.findall(r"^For development: (.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+    (development,) = re.findall(r"^For development: (.*?)\Z", DEPENDENCIES.text, re.DOTALL | re.MULTILINE)
 
-    assert {cells[0] for cells in PAGE.table(first="package")} == needed
+    assert {cells[0] for cells in DEPENDENCIES.table(first="package")} == needed
     for one in extras["dev"][1:]:
         name = name_of(one)
         assert name.removeprefix("pytest-") in development, name

@@ -114,7 +114,7 @@ def _find(client: redis.Redis, *, letter_id: str) -> tuple[bytes, DeadLetter]:
             raise NotRequeued(f"dead letter {letter_id} was cut to {LONGEST_MESSAGE} bytes: send it again")
         if letter.id == letter_id:
             return raw, letter
-    raise NotRequeued(f"there is no dead letter {letter_id!r}")
+    raise NotRequeued(f"there is no dead letter {letter_id!r}: `suno-worker dead-letters` lists them")
 
 
 def _entries(client: redis.Redis) -> list[tuple[bytes, DeadLetter]]:

@@ -167,7 +167,8 @@ def _outcome(wanted: Checked, *, existing: Existing | None, created: bool) -> En
         return Refused(field="task_id", reason=reason)
     already = f"{wanted.task_id!a} is already watched at gateway {wanted.gateway!r}"
     if existing.action != wanted.action:
-        return Refused(field="action", reason=f"{already} with action {existing.action}; nothing was changed")
+        fix = "nothing was changed; send that action, or the other task's own id"
+        return Refused(field="action", reason=f"{already} with action {existing.action}; {fix}")
     if existing.notify_hook != wanted.notify_hook:
         what = "without a notify_hook" if existing.notify_hook is None else "with another notify_hook"
         fix = "nothing was changed; `suno-worker resend TASK_ID --notify-hook URL` corrects a hook"

@@ -27,7 +27,7 @@ from tests.chaos.world import open_world
 
 DATABASES = ("sqlite", "postgresql")
 SIDE_BY_SIDE = 3  # processes; each has servers and programs of its own and waits most of its time
-README = ROOT / "README.md"
+READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 
 
 def main() -> int:
@@ -44,7 +44,8 @@ def main() -> int:
     if options.json is not None:
         options.json.write_bytes(as_json(report))
     if options.readme:
-        README.write_text(with_table(README.read_text(encoding="utf-8"), report), encoding="utf-8")
+        for readme in READMES:
+            readme.write_text(with_table(readme.read_text(encoding="utf-8"), report), encoding="utf-8")
     if not options.quiet:
         print(f"{report.form} form, seed {report.seed}, {report.seconds:.0f} s")  # noqa: T201 - its purpose
         print(as_text(report.rows))  # noqa: T201 - its purpose
@@ -69,7 +70,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="of all chance")
     parser.add_argument("--short", action="store_true", help="the form that is part of the tests")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md")
+    parser.add_argument("--readme", action="store_true", help="put the table into both READMEs")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep databases and logs in a new folder")
     parser.add_argument("--quiet", action="store_true", help="print no table")
     options = parser.parse_args()

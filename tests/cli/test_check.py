@@ -54,6 +54,19 @@ def words(output: str) -> dict[str, str]:
     return {line[5:25].strip(): line[:4].strip() for line in output.splitlines()}
 
 
+def test_machines_read_the_same_lines(bare_cli: Cli, right: dict[str, str]) -> None:
+    """`check --json` has each line with its verdict; the exit code is 1 if any failed."""
+    good = bare_cli("check", "--json", env=right)
+    bad = bare_cli("check", "--json", env=right | {f"{SANDBOX}__API_KEY": "sk-wrong"})
+
+    parts = ["settings", "database", "migrations", "clock", "broker", "messages", "gateway sandbox"]
+    assert (good.exit_code, bad.exit_code) == (0, 1)
+    assert [(one["check"], one["ok"]) for one in json.loads(good.stdout)] == [(part, True) for part in parts]
+    failed = [one for one in json.loads(bad.stdout) if not one["ok"]]
+    assert [one["check"] for one in failed] == ["gateway sandbox"]
+    assert f"{SANDBOX}__API_KEY" in failed[0]["text"]
+
+
 def test_all_right_is_one_ok_for_each_part(bare_cli: Cli, right: dict[str, str]) -> None:
     """With everything in place, each part has its line, none fails, and nothing is written."""
     result = bare_cli("check", env=right)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import pytest
@@ -137,3 +138,28 @@ def test_several_gateways_must_be_told_apart(cli: Cli, sessions: Sessions) -> No
     assert refused.stderr.startswith("Error: gateway: ")
     assert "hub, other" in refused.stderr
     assert [row[0] for row in stored(sessions)] == ["other"]
+
+
+def test_machines_read_the_outcome(cli: Cli) -> None:
+    """`enqueue --json` has the keys that `suno.enqueue` returns; the same again has `created` false."""
+    first, again = cli(*ARGUMENTS, "--json"), cli(*ARGUMENTS, "--json")
+
+    expected = {"task_id": "song-1", "gateway": "hub", "created": True, "status": "SUBMITTED"}
+    assert json.loads(first.stdout) == expected
+    assert json.loads(again.stdout) == expected | {"created": False}
+
+
+def test_machines_read_the_count_of_a_file(cli: Cli) -> None:
+    """`enqueue --file --json` counts the lines; what is wrong with a line stays on stderr."""
+    cli(*ARGUMENTS)
+    lines = [
+        {"task_id": "song-1", "action": "MUSIC", "notify_hook": HOOK},
+        {"task_id": "song-2", "action": "MUSIC"},
+        {"task_id": "song-3", "action": "VIDEO"},
+    ]
+
+    result = cli("enqueue", "--file", "-", "--json", stdin="\n".join(map(json.dumps, lines)))
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"created": 1, "known": 1, "refused": 1}
+    assert result.stderr.startswith("line 3: action: ")

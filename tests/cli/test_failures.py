@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import sqlite3
 from pathlib import Path
 
@@ -165,3 +166,23 @@ def test_a_refused_broker_password_is_told() -> None:
 def test_what_nobody_expected_is_not_explained() -> None:
     """A mistake of ours keeps its traceback."""
     assert explain(KeyError("x")) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/root/x"),
+            "Permission denied: /root/x: let this user do that, or choose another place",
+        ),
+        (
+            OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address"),
+            "Cannot assign requested address: choose an address of this machine",
+        ),
+        (OSError(errno.EIO, "Input/output error"), "Input/output error: mend that, and try again"),
+        (OSError("odd\x1b[2J"), "odd\\x1b[2J: mend that, and try again"),
+    ],
+)
+def test_what_the_system_refuses_says_what_to_do(error: OSError, line: str) -> None:
+    """Whatever the operating system refuses is one line with advice, and no control character."""
+    assert explain(error) == line

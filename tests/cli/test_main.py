@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import re
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import MappingProxyType
 
 import click
@@ -9,8 +13,22 @@ import pytest
 
 import worker.cli
 from tests.cli.conftest import Cli
-from worker.cli import VERBS
+from tests.pages import check_usage
+from worker.cli import VERBS, main
 from worker.version import __version__
+
+# They run until they are stopped, or print one word.
+WITHOUT_JSON = {"up", "demo", "exporter", "sandbox", "secret"}
+
+
+def commands() -> Iterator[tuple[str, ...]]:
+    """Yield every verb, and every verb below a group."""
+    context = click.Context(main)
+    for verb in VERBS:
+        yield (verb,)
+        command = main.get_command(context, verb)
+        if isinstance(command, click.Group):
+            yield from ((verb, name) for name in command.commands)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -21,6 +39,25 @@ def test_every_verb_can_be_loaded_and_explains_itself(bare_cli: Cli, verb: str) 
     assert result.exit_code == 0
     assert result.stdout.startswith(f"Usage: suno-worker {verb} ")
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_every_help_has_examples_that_are_right(
+    bare_cli: Cli, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--help` of every verb ends with examples, and each of them is a call with such options."""
+    shown = bare_cli(*words, "--help").stdout.partition("Examples:\n")[2]
+
+    calls = re.findall(r"suno-worker [^)|\n]+", re.sub(r'"\$\w+"', "whsec_AAAA", shown))
+    assert any(call.split()[1 : len(words) + 1] == list(words) for call in calls)
+    for call in calls:
+        check_usage(shlex.split(call.replace("\\", "")), folder=tmp_path, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - WITHOUT_JSON))
+def test_every_verb_that_finds_something_has_json(bare_cli: Cli, verb: str) -> None:
+    """A verb that lists, counts or changes rows prints JSON with `--json`."""
+    assert "--json" in bare_cli(verb, "--help").stdout
 
 
 def test_help_lists_every_verb_and_imports_none() -> None:

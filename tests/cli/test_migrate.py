@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import stat
 from pathlib import Path
@@ -21,6 +22,17 @@ def test_a_file_is_made_and_filled(bare_cli: Cli, folder: Path) -> None:
     assert first.stdout.startswith(f"SQLite file {folder}/worker.db: applied ")
     assert second.stdout == f"SQLite file {folder}/worker.db: nothing to do\n"
     assert bare_cli("status").exit_code == 0
+
+
+def test_machines_read_what_was_applied(bare_cli: Cli, folder: Path) -> None:
+    """`migrate --json` names the database and the migrations that it applied."""
+    first, second = bare_cli("migrate", "--json"), bare_cli("migrate", "--json")
+
+    place = f"SQLite file {folder}/worker.db"
+    applied = json.loads(first.stdout)["applied"]
+    assert applied
+    assert json.loads(first.stdout) == {"database": place, "applied": applied, "newer": []}
+    assert json.loads(second.stdout) == {"database": place, "applied": [], "newer": []}
 
 
 def test_a_new_file_is_its_owners_alone(bare_cli: Cli, folder: Path) -> None:

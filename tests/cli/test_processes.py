@@ -155,7 +155,7 @@ def test_a_full_disk_is_one_line(environment: dict[str, str]) -> None:
             [PROGRAM, "status"], env=environment, stdout=full, stderr=subprocess.PIPE, text=True, check=False
         )
 
-    assert (done.returncode, done.stderr) == (1, "Error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "Error: No space left on device: make room on the disk\n")
 
 
 def test_an_old_terminal_shows_escapes(environment: dict[str, str], file_sessions: Sessions) -> None:

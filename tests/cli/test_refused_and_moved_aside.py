@@ -85,7 +85,7 @@ def test_an_unknown_dead_letter_is_a_failure(bare_cli: Cli, broker_url: str) -> 
     result = bare_cli("dead-letters", "--requeue", "nobody", env={"WORKER_BROKER_URL": broker_url})
 
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "Error: there is no dead letter 'nobody'\n"
+    assert result.stderr == "Error: there is no dead letter 'nobody': `suno-worker dead-letters` lists them\n"
 
 
 def test_without_a_broker_dead_letters_says_what_to_do(bare_cli: Cli) -> None:

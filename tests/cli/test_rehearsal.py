@@ -85,7 +85,7 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "standardwebhooks.webhooks", None)
 
     with (
-        pytest.raises(click.ClickException, match=r"pip install suno-worker\[sandbox\]$"),
+        pytest.raises(click.ClickException, match=r"pip install 'suno-worker\[sandbox\]'$"),
         rehearse(lasts=timedelta(0), say=lambda _webhook: None),
     ):
         pytest.fail("nothing may be started")

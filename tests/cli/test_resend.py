@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import select
 
 from tests.cli.conftest import Cli
@@ -24,6 +26,24 @@ def test_a_finished_tasks_result_is_due_again(cli: Cli, sessions: Sessions) -> N
     assert result.stdout == "song-1 at gateway hub is due now (delivery msg_1)\n"
     with sessions() as session:
         assert session.scalars(select(Delivery.state)).all() == ["PENDING"]
+
+
+def test_machines_read_what_was_done(cli: Cli, sessions: Sessions) -> None:
+    """`resend --json` says what it did in one word, and names the delivery."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        add_origin(session)
+        task = add_task(session, task_id="song-1", status="SUCCESS")
+        add_delivery(session, id="msg_1", suno_task_id=task, state="DISCARDED")
+
+    result = cli("resend", "song-1", "--json")
+
+    assert json.loads(result.stdout) == {
+        "task_id": "song-1",
+        "gateway": "hub",
+        "what": "due_now",
+        "delivery_id": "msg_1",
+    }
 
 
 def test_a_hook_can_be_corrected_before_the_end(cli: Cli, sessions: Sessions) -> None:

@@ -202,7 +202,7 @@ def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = CliRunner().invoke(sandbox, ["receiver"])
 
     assert outcome.exit_code == 1
-    assert outcome.output.endswith("pip install suno-worker[sandbox]\n")
+    assert outcome.output.endswith("pip install 'suno-worker[sandbox]'\n")
 
 
 def test_an_address_of_another_machine_is_one_line() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from sqlalchemy.orm import Session
 
 from tests.cli.conftest import Cli
@@ -18,6 +19,7 @@ from tests.factory import (
     add_task,
     add_transition,
 )
+from worker.cli.timeline import after
 from worker.db.session import Sessions
 
 DATA = '[ {"title":"caf\\u00e9 \u9f8d",\n "duration":1.50} ]'
@@ -137,20 +139,57 @@ def test_a_delivery_that_has_ended_has_no_next_attempt(cli: Cli, sessions: Sessi
     assert "410 Gone" in cli("show", "song-1").stdout
 
 
-def test_a_person_reads_the_same(cli: Cli, sessions: Sessions) -> None:
-    """Without `--json` the transitions, the delivery and its attempt are tables."""
+def test_a_person_reads_one_timeline(cli: Cli, sessions: Sessions) -> None:
+    """Enqueue, transitions, attempts and what comes next are one list in the order of their times."""
     with sessions.begin() as session:
         add_finished(session)
 
     result = cli("show", "song-1")
 
     assert result.exit_code == 0
-    words = [line.split() for line in result.stdout.splitlines()]
-    assert ["Suno", "task", "song-1"] in words
-    assert ["SUBMITTED", "SUCCESS", "2026-11-21", "12:00:00Z"] in words
-    assert ["msg_1", "PENDING", "1", "2026-11-21", "12:00:00Z", "-"] in words
-    attempt = "1 2026-11-21 12:00:00Z schedule dns_error 12 ms (dns 11) - 2 B, sha256 44136fa355b3"
-    assert f"{attempt} 2026-11-21 12:00:05Z no such name".split() in words
+    day = "2026-11-21"
+    said = "12 ms (dns 11); 2 B, sha256 44136fa355b3; next 2026-11-21 12:00:05Z; no such name"
+    assert table(result.stdout, title="Timeline") == [
+        "at after what details",
+        f"{day} 11:59:50Z +0 s enqueued {HOOK}",
+        f"{day} 11:59:50Z +0 s SUBMITTED",
+        f"{day} 12:00:00Z +10 s SUBMITTED → SUCCESS",
+        f"{day} 12:00:00Z +10 s attempt 1: dns_error {said}",
+        f"{day} 12:00:00Z +10 s attempt 2 is due",
+    ]
+    assert table(result.stdout, title="Deliveries") == ["id state attempts why", "msg_1 PENDING 1 -"]
+
+
+def test_a_pending_task_shows_when_it_is_asked_about(cli: Cli, sessions: Sessions) -> None:
+    """The timeline of a task that is not finished ends with its next poll."""
+    with sessions.begin() as session:
+        add_gateway(session)
+        batch = add_batch(session, next_poll_at=NOW + timedelta(hours=1))
+        add_task(session, task_id="song-1", status="IN_PROGRESS", poll_batch_id=batch, notify_hook=None)
+
+    shown = table(cli("show", "song-1").stdout, title="Timeline")
+
+    assert shown[1:] == [
+        "2026-11-21 11:59:50Z +0 s enqueued only watched",
+        "2026-11-21 13:00:00Z +1 h 00 min next poll",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-1, "+0 s"),
+        (0.9, "+0 s"),
+        (59, "+59 s"),
+        (60, "+1 min 00 s"),
+        (3599, "+59 min 59 s"),
+        (3600, "+1 h 00 min"),
+        (169_260, "+47 h 01 min"),
+    ],
+)
+def test_lengths_are_read_at_a_glance(seconds: float, words: str) -> None:
+    """A length has its two largest units, and is never below zero."""
+    assert after(timedelta(seconds=seconds)) == words
 
 
 def test_a_delivery_says_which_breaker_it_waits_behind(cli: Cli, sessions: Sessions) -> None:
@@ -180,8 +219,8 @@ def test_a_delivery_says_which_breaker_it_waits_behind(cli: Cli, sessions: Sessi
     assert probing in cli("show", "song-1").stdout
 
 
-def test_attempts_are_a_timeline(cli: Cli, sessions: Sessions) -> None:
-    """Each attempt says why it was made, where it went, what came of it and where its time went."""
+def test_attempts_stand_in_the_timeline(cli: Cli, sessions: Sessions) -> None:
+    """Each attempt says what came of it, where its time went, where it went and who asked for it."""
     with sessions.begin() as session:
         add_gateway(session)
         add_origin(session)
@@ -192,14 +231,22 @@ def test_attempts_are_a_timeline(cli: Cli, sessions: Sessions) -> None:
         add_attempt(session, delivery_id=delivery, duration_ms=322, detail="ok", **later, **way)
         add_attempt(session, delivery_id=delivery, first_byte_ms=9, detail="x" * 300, remote_address="::1")
 
-    shown = cli("show", "song-1").stdout.splitlines()
+    log = table(cli("show", "song-1").stdout, title="Timeline")[2:]
 
-    log = [" ".join(line.split()) for line in shown[shown.index("Attempts") + 2 :]]
-    sent = "2 B, sha256 44136fa355b3 -"
+    sent = "2 B, sha256 44136fa355b3"
+    way_there = "322 ms (dns 1, connect 20, first byte 300); to 192.0.2.7"
     assert log == [
-        f"1 2026-11-21 12:00:00Z schedule 500 12 ms (first byte 9) ::1 {sent} {'x' * 199}…",
-        f"2 2026-11-21 12:01:00Z resend 200 322 ms (dns 1, connect 20, first byte 300) 192.0.2.7 {sent} ok",
+        f"2026-11-21 12:00:00Z +10 s attempt 1: 500 12 ms (first byte 9); to ::1; {sent}; {'x' * 199}…",
+        f"2026-11-21 12:01:00Z +1 min 10 s attempt 2: 200 {way_there}; {sent}; by resend; ok",
     ]
+
+
+def table(text: str, *, title: str) -> list[str]:
+    """Return the lines of one table, its heads first, with single spaces between the cells."""
+    lines = text.splitlines()
+    rest = lines[lines.index(title) + 1 :]
+    end = rest.index("") if "" in rest else len(rest)
+    return [" ".join(line.split()) for line in rest[:end]]
 
 
 def test_strangers_words_are_shown_literally(cli: Cli, sessions: Sessions) -> None:
@@ -245,4 +292,6 @@ def test_the_gateway_is_asked_for_only_when_it_matters(cli: Cli, sessions: Sessi
     assert "Suno task song-1 is at several gateways: hub, other; name one with --gateway" in several.stderr
     assert json.loads(chosen.stdout)["gateway"] == "other"
     assert elsewhere.exit_code == 1
-    assert elsewhere.stderr == "Error: gateway third has no Suno task song-1; it is at: hub, other\n"
+    assert (
+        elsewhere.stderr == "Error: gateway third has no Suno task song-1; it is at hub, other: name that\n"
+    )

@@ -319,7 +319,10 @@ def test_a_worker_that_cannot_run_ends_up(bare_cli: Cli, monkeypatch: pytest.Mon
     outcome = bare_cli("up")
 
     assert outcome.exit_code == 1
-    assert outcome.stderr == "Error: the worker ended 4 times at its start (exit status 3)\n"
+    assert outcome.stderr == (
+        "Error: the worker ended 4 times at its start (exit status 3): "
+        "its own lines above say why; `suno-worker check` may say more\n"
+    )
     assert outcome.stdout.count("the worker ended by itself (exit status 3)\n") == 4
 
 

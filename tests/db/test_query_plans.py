@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.orm import Session
 
+from tests.conftest import TEMPLATE
 from tests.factory import NOW, ORIGIN, add_batch, add_delivery, add_gateway, add_origin, add_task
+from tests.servers import PostgresServer
 from worker.db import (
     claimable,
     deliveries,
@@ -23,15 +27,35 @@ from worker.db import (
 )
 from worker.db.cursor import Cursor
 from worker.db.deliveries import State
-from worker.db.session import Sessions
+from worker.db.session import make_engine, make_sessions
+
+# They share two filled databases.
+pytestmark = pytest.mark.xdist_group("query_plans")
 
 ROWS = 400
 
 
-@pytest.fixture
-def filled(sessions: Sessions, engine: Engine) -> Sessions:
-    """Give tables in which what is due is the exception, with fresh statistics."""
-    with sessions.begin() as session:
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Give tables in which what is due is the exception, with fresh statistics; no test changes them."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            file = tmp_path_factory.mktemp("plans") / "worker.db"
+            url = f"sqlite:///{shutil.copy(request.getfixturevalue('migrated_file'), file)}"
+        else:
+            server: PostgresServer = request.getfixturevalue("migrated_postgres")
+            server.create_database("plans", template=TEMPLATE)
+            stack.callback(server.drop_database, "plans")
+            url = server.url("plans")
+        engine = make_engine(url)
+        stack.callback(engine.dispose)
+        fill(engine)
+        yield engine
+
+
+def fill(engine: Engine) -> None:
+    """Write the rows, and have the database count them."""
+    with make_sessions(engine).begin() as session:
         add_gateway(session)
         for number in range(ROWS):
             soon = NOW + timedelta(seconds=number + 1)
@@ -42,13 +66,12 @@ def filled(sessions: Sessions, engine: Engine) -> Sessions:
     with engine.begin() as connection:
         connection.execute(text("ANALYZE"))
         if engine.dialect.name == "postgresql":  # a table of this size would be read whole, rightly
-            connection.execute(text(f"ALTER DATABASE {engine.url.database} SET enable_seqscan = off"))
+            connection.execute(text("ALTER DATABASE plans SET enable_seqscan = off"))
     engine.dispose()
-    return sessions
 
 
-def plans(engine: Engine, sessions: Sessions, run: Callable[[Session], object]) -> str:
-    """Run `run(session)` and return the plans of all statements that it sent."""
+def plans(engine: Engine, run: Callable[[Session], object]) -> str:
+    """Run `run(session)`, take it back, and return the plans of all statements that it sent."""
     sent: list[tuple[str, Any]] = []
 
     def note(
@@ -57,8 +80,9 @@ def plans(engine: Engine, sessions: Sessions, run: Callable[[Session], object]) 
         sent.append((statement, parameters))
 
     event.listen(engine, "before_cursor_execute", note)
-    with sessions.begin() as session:
+    with make_sessions(engine)() as session:
         run(session)
+        session.rollback()
     event.remove(engine, "before_cursor_execute", note)
     explain = "EXPLAIN " if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN "
     lines: list[str] = []
@@ -141,11 +165,9 @@ def lock_thin(session: Session) -> object:
         "discarded deliveries",
     ],
 )
-def test_a_hot_query_uses_its_index(
-    engine: Engine, filled: Sessions, index: str, run: Callable[[Session], object]
-) -> None:
+def test_a_hot_query_uses_its_index(filled: Engine, index: str, run: Callable[[Session], object]) -> None:
     """The plan names the index and reads no table whole."""
-    plan = plans(engine, filled, run)
+    plan = plans(filled, run)
     assert index in plan
     for table in ("poll_batches", "suno_tasks", "deliveries"):
         assert f"Seq Scan on {table}" not in plan

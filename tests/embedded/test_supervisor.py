@@ -115,7 +115,10 @@ def test_a_program_that_keeps_ending_at_its_start_ends_all(scene: Scene) -> None
     broker = scene.program("broker", WORKS)
     worker = scene.program("worker", FAILS)
 
-    assert scene.run([broker], [worker]) == "worker ended 4 times at its start (exit status 3)"
+    assert scene.run([broker], [worker]) == (
+        "worker ended 4 times at its start (exit status 3): "
+        "its own lines above say why; `suno-worker check` may say more"
+    )
     assert scene.statuses == [0, 3, 3, 3, 3]
     assert scene.happened[-1] == "broker stopped"
 

@@ -168,6 +168,7 @@ def test_a_server_that_cannot_read_its_files_says_why(tmp_path: Path, server: Em
     log = tmp_path / "valkey" / "valkey.log"
     assert (
         str(refusal.value) == f"the embedded Valkey does not start: Invalid AOF manifest file format ({log})"
+        "; mend that, or set WORKER_BROKER_URL"
     )
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from worker.cli.failures import explain_database
 from worker.cli.lines import Line, read_lines
-from worker.cli.terminal import console, one_line
+from worker.cli.terminal import console, one_line, print_json
 from worker.db.session import Sessions
 from worker.intake import Enqueued, put_under_watch
 from worker.request import Policy, Refused, Request
@@ -28,12 +28,12 @@ LINES_PER_TRANSACTION = 100
 class Tally:
     """What became of the lines so far."""
 
-    new: int = 0
+    created: int = 0
     known: int = 0
-    bad: int = 0
+    refused: int = 0
 
 
-def enqueue_lines(sessions: Sessions, *, stream: BinaryIO, policy: Policy) -> None:
+def enqueue_lines(sessions: Sessions, *, stream: BinaryIO, policy: Policy, as_json: bool) -> None:
     """Take all lines of `stream` that can be taken; name the others on stderr and end with exit code 1."""
     tally = Tally()
     stderr = console(stderr=True)
@@ -44,9 +44,12 @@ def enqueue_lines(sessions: Sessions, *, stream: BinaryIO, policy: Policy) -> No
             for number, reason in _take(sessions, lines=lines, policy=policy, tally=tally):
                 stderr.print(f"line {number}: {reason}", soft_wrap=True)
             progress.update(bar, completed=lines[-1].end)
-    click.echo(f"{tally.new} now watched, {tally.known} watched already, {tally.bad} refused")
-    if tally.bad:
-        raise click.ClickException(f"{tally.bad} lines were refused: correct them and send them again")
+    if as_json:
+        print_json(tally)
+    else:
+        click.echo(f"{tally.created} now watched, {tally.known} watched already, {tally.refused} refused")
+    if tally.refused:
+        raise click.ClickException(f"{tally.refused} lines were refused: correct them and send them again")
 
 
 def _take(
@@ -65,14 +68,14 @@ def _take(
     for line in lines:
         match line.request if isinstance(line.request, str) else next(taken):
             case Enqueued(created=True):
-                tally.new += 1
+                tally.created += 1
             case Enqueued():
                 tally.known += 1
             case Refused() as refusal:
-                tally.bad += 1
+                tally.refused += 1
                 yield line.number, one_line(refusal, limit=1000)
             case str() as reason:
-                tally.bad += 1
+                tally.refused += 1
                 yield line.number, reason
 
 

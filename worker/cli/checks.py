@@ -18,7 +18,7 @@ import click
 
 from worker.cli.failures import explain
 from worker.cli.probes import Finding, broker_findings, database_findings, gateway_findings
-from worker.cli.terminal import examples, printable
+from worker.cli.terminal import JSON, examples, print_json, printable
 from worker.settings import Settings, SettingsError, load_settings
 
 DEADLINE_S = 20.0
@@ -32,8 +32,11 @@ class Probe:
     look: Callable[[], list[Finding]]
 
 
-@click.command(epilog=examples("suno-worker check"))
-def check() -> None:
+@click.command(
+    epilog=examples("suno-worker check", "suno-worker check --json | jq '.[] | select(.ok | not)'")
+)
+@JSON
+def check(*, as_json: bool) -> None:
     """Check settings, database, migrations, clock, broker and gateways: one line each.
 
     It changes nothing. Each gateway is asked once about an id that it does not know. The exit code is 1 if
@@ -42,12 +45,20 @@ def check() -> None:
     findings = []
     for finding in _findings():
         findings.append(finding)
-        word = click.style("OK  " if finding.is_ok else "FAIL", fg="green" if finding.is_ok else "red")
-        click.echo(f"{word} {printable(finding.line):<20} {printable(finding.text)}")
-        sys.stdout.flush()
+        if not as_json:
+            _show(finding)
+    if as_json:
+        print_json([{"check": one.line, "ok": one.is_ok, "text": one.text} for one in findings])
     failed = sum(not finding.is_ok for finding in findings)
     if failed:
         raise click.ClickException(f"{failed} of {len(findings)} checks failed; their lines say what to do")
+
+
+def _show(finding: Finding) -> None:
+    """Print a line as soon as it is known."""
+    word = click.style("OK  " if finding.is_ok else "FAIL", fg="green" if finding.is_ok else "red")
+    click.echo(f"{word} {printable(finding.line):<20} {printable(finding.text)}")
+    sys.stdout.flush()
 
 
 def _findings() -> Iterator[Finding]:

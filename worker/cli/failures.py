@@ -6,6 +6,8 @@ of a database URL only host, port and name are shown, and of a driver's error on
 
 from __future__ import annotations
 
+import errno
+
 from redis import AuthenticationError, RedisError
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -28,6 +30,19 @@ SQLITE_ADVICE = {
     "disk is full": "make room on the disk",
 }
 
+# What the operating system refuses, and what to do about it.
+SYSTEM_ADVICE = {
+    errno.EACCES: "let this user do that, or choose another place",
+    errno.EPERM: "let this user do that, or choose another place",
+    errno.ENOENT: "check the path",
+    errno.ENOSPC: "make room on the disk",
+    errno.EROFS: "choose a place that can be written",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.EADDRINUSE: "choose another port, or end the program that has this one",
+    errno.EADDRNOTAVAIL: "choose an address of this machine",
+    errno.ECONNREFUSED: "check that it runs, and its address",
+}
+
 
 def explain(error: Exception) -> str | None:
     """Return why `error` happened and what to do, without secrets; None when nobody expected it."""
@@ -43,8 +58,7 @@ def explain(error: Exception) -> str | None:
         case RedisError():
             return explain_broker(error)
         case OSError():
-            place = f": {printable(error.filename)}" if error.filename else ""
-            return f"{error.strerror or one_line(error)}{place}"
+            return explain_system(error)
         case _:
             return None
 
@@ -59,6 +73,13 @@ def explain_database(error: DBAPIError) -> str:
         if words in said:
             return f"{place}: {said}: {advice}"
     return f"{place}: {said}; check that it runs, and WORKER_DATABASE_URL"
+
+
+def explain_system(error: OSError) -> str:
+    """Return one line about what the operating system refused."""
+    place = f": {printable(error.filename)}" if error.filename else ""
+    advice = SYSTEM_ADVICE.get(error.errno or 0, "mend that, and try again")
+    return f"{error.strerror or one_line(error)}{place}: {advice}"
 
 
 def explain_broker(error: RedisError) -> str:

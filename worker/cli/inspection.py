@@ -10,7 +10,17 @@ import msgspec
 
 from worker.cli.connections import open_database
 from worker.cli.selection import GATEWAY, TASK_ID, choose_gateway
-from worker.cli.terminal import JSON, Section, at, examples, one_line, print_json, print_sections, print_table
+from worker.cli.terminal import (
+    JSON,
+    Section,
+    at,
+    examples,
+    one_line,
+    print_json,
+    print_sections,
+    print_table,
+    printable,
+)
 from worker.cli.timeline import attempt_json, timeline
 from worker.core.origins import Breaker
 from worker.db.clock import read_now
@@ -33,14 +43,19 @@ SHOWN_ARGUMENTS = 100
 @GATEWAY
 @JSON
 def show(task_id: str, gateway: str | None, as_json: bool) -> None:
-    """Show everything known of one Suno task: its transitions, its deliveries and every attempt."""
+    """Show everything known of one Suno task, and its life as one timeline: transitions and every attempt.
+
+    Times are UTC. `--json` has all of it, the gateway's own data whole.
+    """
     with open_database(load_settings()) as sessions, reading(sessions) as session:
         chosen = choose_gateway(session, task_id=task_id, gateway=gateway)
         history = read_history(session, task_id=task_id, gateway=chosen)
         owed = [] if history is None else [one.id for one in history.deliveries]
         waits = read_waits(session, delivery_ids=owed, now=read_now(session))
     if history is None:
-        raise click.ClickException(f"Suno task {task_id} was removed a moment ago")
+        raise click.ClickException(
+            f"Suno task {printable(task_id)} was removed a moment ago: it was past WORKER_RETENTION"
+        )
     if as_json:
         print_json(history_json(history, waits=waits))
     else:
@@ -110,25 +125,16 @@ def history_sections(history: History, *, waits: Mapping[str, Wait]) -> list[Sec
         ("progress", f"{history.progress} %"),
         ("fail reason", history.fail_reason or "-"),
         ("notify_hook", history.notify_hook or "- (only watched)"),
-        ("enqueued", at(history.enqueued_at)),
-        ("finished", at(history.finished_at)),
         ("last polled", at(history.last_polled_at)),
-        ("next poll", at(history.next_poll_at)),
         ("data", _excerpt(history.data)),
     ]
-    changes = [(one.from_status or "-", one.to_status, at(one.at)) for one in history.transitions]
     deliveries = [
-        (one.id, one.state, one.attempt_count, at(one.next_attempt_at), _why(one, waits.get(one.id)))
-        for one in history.deliveries
+        (one.id, one.state, one.attempt_count, _why(one, waits.get(one.id))) for one in history.deliveries
     ]
-    attempts = [one for delivery in history.deliveries for one in delivery.attempts]
     return [
         Section(title=f"Suno task {history.task_id}", columns=("", ""), rows=facts),
-        Section(title="Transitions", columns=("from", "to", "at"), rows=changes),
-        Section(
-            title="Deliveries", columns=("id", "state", "attempts", "next attempt", "why"), rows=deliveries
-        ),
-        timeline(attempts),
+        timeline(history),
+        Section(title="Deliveries", columns=("id", "state", "attempts", "why"), rows=deliveries),
     ]
 
 

@@ -11,7 +11,7 @@ import click
 
 from worker.cli.connections import open_database
 from worker.cli.selection import GATEWAY, TASK_ID, TaskId, choose_gateway, lower_name
-from worker.cli.terminal import examples, printable
+from worker.cli.terminal import JSON, examples, print_json, printable
 from worker.core.lifecycle import Action
 from worker.db import gateways
 from worker.db.session import Sessions, reading
@@ -53,6 +53,7 @@ from worker.settings import Settings, load_settings
     type=click.File("rb"),
     help="Take the arguments from a file, one JSON object on each line; - is stdin.",
 )
+@JSON
 @click.pass_context
 def enqueue(
     ctx: click.Context,
@@ -61,12 +62,13 @@ def enqueue(
     notify_hook: str | None,
     gateway: str | None,
     stream: BinaryIO | None,
+    as_json: bool,
 ) -> None:
     """Put Suno tasks under watch: one by its TASK_ID, or many from a file.
 
     It writes to the database and needs no broker. The same arguments again change nothing. Of a file, 100
     lines at a time are written together; lines that cannot be taken are named on stderr, the others are done,
-    and the exit code is 1.
+    and the exit code is 1. With --json a file's lines are counted: created, known, refused.
     """
     if stream is not None:
         if task_id or action or notify_hook or gateway:
@@ -81,10 +83,10 @@ def enqueue(
         if stream is not None:
             from worker.cli.bulk import enqueue_lines
 
-            enqueue_lines(sessions, stream=stream, policy=policy)
+            enqueue_lines(sessions, stream=stream, policy=policy, as_json=as_json)
         elif task_id is not None and action is not None:
             request = Request(task_id=task_id, action=action, notify_hook=notify_hook, gateway=gateway)
-            _enqueue_one(sessions, request=request, policy=policy)
+            _enqueue_one(sessions, request=request, policy=policy, as_json=as_json)
 
 
 @click.command(
@@ -96,7 +98,8 @@ def enqueue(
 @TASK_ID
 @GATEWAY
 @click.option("--notify-hook", metavar="URL", help="Send it there, from now on.")
-def resend(task_id: str, gateway: str | None, notify_hook: str | None) -> None:
+@JSON
+def resend(task_id: str, gateway: str | None, notify_hook: str | None, as_json: bool) -> None:
     """Send the result of a finished task again, at once and under the same webhook-id.
 
     With --notify-hook it also corrects the hook of a delivery that is still pending, or of a task that is not
@@ -108,6 +111,9 @@ def resend(task_id: str, gateway: str | None, notify_hook: str | None) -> None:
         resent = send_again(
             session, task_id=task_id, gateway=chosen, notify_hook=notify_hook, allow=settings.webhook_allow
         )
+    if as_json:
+        print_json(resent)
+        return
     said = {
         What.DUE_NOW: "is due now",
         What.IN_FLIGHT: "is being sent at this moment and was left alone",
@@ -129,12 +135,14 @@ def current_policy(sessions: Sessions, *, settings: Settings) -> Policy:
     return Policy(batch_sizes=known, allow=settings.webhook_allow, first_poll_delay=settings.first_poll_delay)
 
 
-def _enqueue_one(sessions: Sessions, *, request: Request, policy: Policy) -> None:
+def _enqueue_one(sessions: Sessions, *, request: Request, policy: Policy, as_json: bool) -> None:
     with sessions.begin() as session:
         (outcome,) = put_under_watch(session, requests=[request], policy=policy)
     match outcome:
         case Refused():
             raise outcome
+        case Enqueued() if as_json:
+            print_json(outcome)
         case Enqueued():
             word = "is now watched" if outcome.created else "was watched already, nothing was changed"
             click.echo(f"{printable(outcome.task_id)} at gateway {outcome.gateway} {word}: {outcome.status}")

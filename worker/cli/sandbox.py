@@ -47,9 +47,12 @@ RECEIVER_EXAMPLES = examples(
 )
 
 
-@click.group()
+@click.group(epilog=examples("suno-worker sandbox gateway", "suno-worker sandbox receiver"))
 def sandbox() -> None:
-    """Run a simulated gateway or a verifying receiver on this machine."""
+    """Run a simulated gateway or a verifying receiver on this machine, until Ctrl-C.
+
+    Both print the variables that make a worker use them.
+    """
 
 
 @sandbox.command(epilog=GATEWAY_EXAMPLES)

@@ -51,7 +51,7 @@ def choose_gateway(session: Session, *, task_id: str, gateway: str | None) -> st
         )
     if gateway is not None and gateway not in names:
         raise click.ClickException(
-            f"gateway {printable(gateway)} has no Suno task {printable(task_id)}; it is at: {shown}"
+            f"gateway {printable(gateway)} has no Suno task {printable(task_id)}; it is at {shown}: name that"
         )
     if gateway is None and len(names) > 1:
         raise click.UsageError(

@@ -112,7 +112,7 @@ def up(context: click.Context, *, flower: bool, flower_port: int) -> None:
         raise click.ClickException(printable(f"{folder}: {error.strerror}: {advice}")) from error
     try:
         with hold(settings.up_lock(), patience=LOOKERS_S):
-            context.invoke(migrate)
+            context.invoke(migrate, as_json=False)
             show_places(settings, flower_port=flower_port if flower else None)
             reason = Supervisor(
                 stages=Programs(settings=settings, flower_port=flower_port).stages(flower=flower),

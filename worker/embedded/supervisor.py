@@ -66,7 +66,8 @@ class Post:
         self.early_ends = self.early_ends + 1 if now - self.started_at < EARLY.total_seconds() else 0
         wait = wait_before_restart(early_ends=self.early_ends)
         if wait is None:
-            return f"{self.program.name} ended {self.early_ends} times at its start ({ending(status)})"
+            ended = f"{self.program.name} ended {self.early_ends} times at its start ({ending(status)})"
+            return f"{ended}: its own lines above say why; `suno-worker check` may say more"
         self.start_at = now + wait.total_seconds()
         return None
 

@@ -108,7 +108,9 @@ def launch_valkey(
                     return server
     except Held as error:
         raise LaunchError(f"another Valkey still uses {folder}: end it, then try again") from error
-    raise LaunchError(f"the embedded Valkey does not start: {last_words(folder)}")
+    raise LaunchError(
+        f"the embedded Valkey does not start: {last_words(folder)}; mend that, or set WORKER_BROKER_URL"
+    )
 
 
 def start_on(*, binary: Path, folder: Path, port: int, password: str, lock: int) -> EmbeddedValkey:

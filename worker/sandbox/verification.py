@@ -28,12 +28,16 @@ def make_verifier(secrets: Sequence[str]) -> Verifier:
             WebhookVerificationError,
         )
     except ModuleNotFoundError as error:
-        message = "the sandbox receiver needs the standardwebhooks library: pip install suno-worker[sandbox]"
+        message = (
+            "the sandbox receiver needs the standardwebhooks library: pip install 'suno-worker[sandbox]'"
+        )
         raise ExtraMissing(message) from error
     try:
         webhooks = [Webhook(secret) for secret in secrets]
     except (EmptyWebhookSecretError, ValueError) as error:
-        message = f"secret: not `whsec_` and base64 ({type(error).__name__})"
+        message = (
+            f"secret: not `whsec_` and base64 ({type(error).__name__}): take one from `suno-worker secret`"
+        )
         raise ValueError(message) from None
 
     def verify(body: bytes, headers: Mapping[str, str]) -> str | None:
