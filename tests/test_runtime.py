@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from tests.programs import NO_GATEWAY
+from worker import runtime
 from worker.core.signature import new_secret
 from worker.db.models import Gateway
 from worker.db.session import Sessions, reading
+from worker.dispatcher import Dispatcher
 from worker.runtime import Runtime
 from worker.settings import load_settings
 
@@ -41,6 +44,23 @@ def test_a_worker_makes_its_gateways_known(database_url: str, sessions: Sessions
         opened.close()
 
     assert gateways(sessions) == {"main": 100, "single": 10}
+
+
+def test_a_new_result_wakes_this_process_and_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the poller has found wakes a dispatcher's run in its own process, past the broker, and is rung."""
+    heard: list[str] = []
+    wired: dict[str, Any] = {}
+    monkeypatch.setattr(runtime, "Poller", wired.update)
+    monkeypatch.setattr(Dispatcher, "wake", lambda _: heard.append("own"))
+
+    opened = Runtime.open(load_settings(NO_GATEWAY), ring_deliver=lambda: heard.append("others"))
+    try:
+        assert heard == []
+        wired["ring_deliver"]()
+    finally:
+        opened.close()
+
+    assert heard == ["own", "others"]
 
 
 @pytest.mark.parametrize(

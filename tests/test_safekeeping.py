@@ -20,8 +20,18 @@ from worker.guard import GUARDED_REDIS, KEPT_QUEUES
 # The process dies before it can tell the broker what it has got: what kombu does next is never done.
 DIES_WITH_ITS_FIRST_MESSAGE = """
 import os, signal
-from kombu.transport.redis import QoS
-QoS.append = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from kombu.transport.virtual import Transport
+Transport._deliver = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+import celery.__main__
+celery.__main__.main()
+"""
+
+LOOKS_ONCE = """
+from kombu.asynchronous.hub import Hub
+repeatedly = Hub.call_repeatedly
+Hub.call_repeatedly = lambda hub, every, call: (
+    hub.call_later(0.5, call) if call.__name__ == "look" else repeatedly(hub, every, call)
+)
 import celery.__main__
 celery.__main__.main()
 """
@@ -109,3 +119,26 @@ def test_a_channel_is_closed_whole_when_its_broker_is_gone(broker: redis.Redis, 
 def connections(broker: redis.Redis) -> int:
     """Count the connections that the broker has, this client's among them."""
     return len(broker.client_list())
+
+
+def test_a_backlog_does_not_wait_for_the_next_look(
+    settings: dict[str, str], broker: redis.Redis, tmp_path: Path
+) -> None:
+    """More requests than there are threads are taken as threads get free: one regular look begins it all."""
+    kept = settings | {"WORKER_RESULT_BACKEND": settings["WORKER_BROKER_URL"]}
+    with closing(Celery(broker=kept["WORKER_BROKER_URL"], backend=kept["WORKER_BROKER_URL"])) as sender:
+        sent = [
+            sender.send_task(
+                "suno.enqueue",
+                kwargs={"task_id": str(number), "action": "MUSIC"},
+                queue="enqueue",
+                priority=3 * (number % 2),
+            )
+            for number in range(60)
+        ]
+        program = [sys.executable, "-c", LOOKS_ONCE, "-A", "worker", "worker"]
+        with running_program(program, settings=kept, folder=tmp_path):
+            done = [one.get(timeout=PATIENCE_S) for one in sent]
+
+    assert [outcome["created"] for outcome in done] == [True] * 60
+    assert (broker.hlen("unacked"), broker.zcard("unacked_index")) == (0, 0)

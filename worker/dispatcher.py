@@ -89,6 +89,10 @@ class Dispatcher:
         self._stop = threading.Event()
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
 
+    def wake(self) -> None:
+        """Have a run that is under way in this process look at once at what is due."""
+        self._stream.ring()
+
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Deliver what is due; return counts, or `{"joined": True}` when this process delivers already."""
         self._stop = stop

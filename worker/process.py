@@ -20,8 +20,8 @@ from celery.signals import (
 from sqlalchemy.exc import SQLAlchemyError
 
 from worker.celery import settings
-from worker.db.migrate import pending
 from worker.db.persist import describe
+from worker.db.revisions import pending
 from worker.db.session import make_engine
 from worker.runtime import Runtime
 

@@ -50,12 +50,18 @@ class Runtime:
         if unsigned:
             logger.warning("without WORKER_WEBHOOK_SECRET webhooks go unsigned: %s", ", ".join(unsigned))
         pair = clients(allow=settings.webhook_allow, webhook_timeout=settings.webhook_timeout)
+        dispatcher = _dispatcher(settings, sessions=sessions, pair=pair)
+
+        def ring() -> None:
+            dispatcher.wake()  # its own run need not wait for the message to go through the broker
+            ring_deliver()
+
         return cls(
             engine=engine,
             sessions=sessions,
             policy=policy_of(settings),
-            poller=_poller(settings, sessions=sessions, pair=pair, ring_deliver=ring_deliver),
-            dispatcher=_dispatcher(settings, sessions=sessions, pair=pair),
+            poller=_poller(settings, sessions=sessions, pair=pair, ring_deliver=ring),
+            dispatcher=dispatcher,
         )
 
     def make_gateways_known(self) -> None:

@@ -7,33 +7,59 @@ requests a second every second SIGKILL lost one. Doorbells may be lost, a reques
 kept queues are read otherwise: looked at, judged, and moved in one step of the server, off the list and among
 the unacknowledged, or not at all when another worker was first.
 
-Limits: a list is looked at 10 times a second, so an idle worker takes a request up to 0.1 s late. It needs
-the event loop that Celery uses everywhere but on Windows.
+A look takes as many as there are threads free for, in two round trips. While there are more the next look
+follows at once, or with the next acknowledgement if all threads are busy.
+
+Limits: otherwise a list is looked at 10 times a second, so an idle worker takes a request up to 0.1 s late.
+It needs the event loop that Celery uses everywhere but on Windows.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import redis
 from kombu.transport import redis as kombu_redis
+from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
+
+from worker.wakening import Wakening
 
 LOOK_EVERY_S = 0.1
 MOST_AT_ONCE = 100  # of one look, so that other events of the loop get their turn
 
-# Off the end of the list that BRPOP takes from; then what kombu itself would note: when, what, from where.
+# Each off the end of the list that BRPOP takes from; then what kombu would note: when, what, from where.
 TAKE = """
-if redis.call('LREM', KEYS[1], -1, ARGV[1]) == 0 then return 0 end
-redis.call('ZADD', KEYS[2], ARGV[2], ARGV[3])
-redis.call('HSET', KEYS[3], ARGV[3], ARGV[4])
-return 1
+local taken = {}
+for i = 2, #ARGV, 3 do
+  if redis.call('LREM', KEYS[1], -1, ARGV[i]) == 0 then
+    table.insert(taken, 0)
+  else
+    redis.call('ZADD', KEYS[2], ARGV[1], ARGV[i + 1])
+    redis.call('HSET', KEYS[3], ARGV[i + 1], ARGV[i + 2])
+    table.insert(taken, 1)
+  end
+end
+return taken
 """
 
 Judge = Callable[[str, bytes], str | None]  # what is wrong with a queue's item, None for nothing
 MoveAside = Callable[[redis.Redis, str, str, bytes], None]  # queue, reason, item
+
+
+class KeepingQoS(kombu_redis.QoS):
+    """Counts what is with the worker, as kombu does; what is noted with the broker is not noted again."""
+
+    def append(self, message: virtual.Message, delivery_tag: str) -> None:
+        """Count a message that is handed on."""
+        channel = cast("KeepingChannel", self.channel)
+        if delivery_tag in channel.noted:
+            channel.noted.discard(delivery_tag)
+            virtual.QoS.append(self, message, delivery_tag)
+        else:
+            super().append(message, delivery_tag)
 
 
 class KeepingChannel(kombu_redis.Channel):
@@ -43,9 +69,18 @@ class KeepingChannel(kombu_redis.Channel):
     _q_for_pri: Callable[[str, int], str]
     _queue_cycle: Any
     connection_errors: tuple[type[Exception], ...]
+    QoS = KeepingQoS
 
     kept_queues: Sequence[str] = ()
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "kept_queues")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # kombu's own
+        """Open it as kombu does."""
+        self.noted: set[str] = set()  # tags of messages that are on their way to whoever counts them
+        self.is_full: Wakening | None = (
+            None  # whom an acknowledgement wakes: the last look found no free thread
+        )
+        super().__init__(*arguments, **options)
 
     def close(self) -> None:
         """Close, also when the broker is gone.
@@ -58,35 +93,66 @@ class KeepingChannel(kombu_redis.Channel):
         except self.connection_errors:
             super().close()  # the look is not open any more
 
-    def take_kept(self, *, judge: Judge, move_aside: MoveAside) -> None:
+    def take_kept(self, *, judge: Judge, move_aside: MoveAside, again: Wakening) -> None:
         """Hand on what lies in the kept queues, as far as threads are free for it."""
         keys = [key for key in self._kept_keys() if key[0] in self.active_queues]
-        for queue, key in keys:
-            for _ in range(MOST_AT_ONCE):
-                if not self.qos.can_consume() or not self._take_one(queue, key, judge, move_aside):
-                    break
+        if not keys:
+            return
+        self.is_full = again  # before it is looked: whoever acknowledges from here on is heard
+        free = self._free()
+        if not free:
+            return
+        self.is_full = None
+        if self._take(keys, free, judge, move_aside):
+            again.wake()
 
-    def _take_one(self, queue: str, key: str, judge: Judge, move_aside: MoveAside) -> bool:
-        """Take the message that is next, if there is one; False when there is none."""
+    def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's own
+        """Acknowledge a message, from any thread, and have the free thread seen."""
+        super().basic_ack(delivery_tag, multiple=multiple)
+        if self.is_full is not None:
+            self.is_full.wake()
+
+    def _free(self) -> int:
+        """Return how many messages there are threads for."""
+        free = cast("int | None", self.qos.can_consume_max_estimate())  # None: nobody set a limit
+        return MOST_AT_ONCE if free is None else min(free, MOST_AT_ONCE)
+
+    def _take(self, keys: Sequence[tuple[str, str]], free: int, judge: Judge, move_aside: MoveAside) -> bool:
+        """Take the messages that are next; say whether there were any."""
         with self.conn_or_acquire() as client:
-            item: bytes | None = client.lindex(key, -1)
-            if item is None:
-                return False
-            problem = judge(queue, item)
-            if problem is not None:
-                if client.lrem(key, -1, item):
-                    move_aside(client, queue, problem, item)
-                return True
-            payload = loads(item.decode())
-            taken = client.eval(
-                TAKE,
-                3,
-                *(key, self.unacked_index_key, self.unacked_key),
-                *(item, time.time(), *_unacknowledged(payload)),
-            )
-        if taken:
-            self.connection._deliver(payload, queue)  # noqa: SLF001 - as kombu's own reader does
-        return True
+            pipe = client.pipeline(transaction=False)
+            for _, key in keys:
+                pipe.lrange(key, -free, -1)
+            found = pipe.execute()
+            left = free
+            for (queue, key), items in zip(keys, found, strict=True):
+                good = []
+                for item in items[::-1][:left]:
+                    problem = judge(queue, item)
+                    if problem is None:
+                        good.append(item)
+                    elif client.lrem(key, -1, item):
+                        move_aside(client, queue, problem, item)
+                left -= len(good)
+                for payload in self._move(client, key, good):
+                    self.connection._deliver(payload, queue)  # noqa: SLF001 - as kombu's own reader does
+        return any(found)
+
+    def _move(self, client: redis.Redis, key: str, items: Sequence[bytes]) -> list[dict[str, Any]]:
+        """Move messages from their list to the unacknowledged; return those that nobody else took first."""
+        if not items:
+            return []
+        payloads = [loads(item.decode()) for item in items]
+        notes = [(item, *_unacknowledged(payload)) for item, payload in zip(items, payloads, strict=True)]
+        taken = client.eval(
+            TAKE,
+            3,
+            *(key, self.unacked_index_key, self.unacked_key),
+            *(time.time(), *(part for note in notes for part in note)),
+        )
+        ours = [one for one, is_ours in zip(zip(notes, payloads, strict=True), taken, strict=True) if is_ours]
+        self.noted.update(tag for (_, tag, _), _ in ours)
+        return [payload for _, payload in ours]
 
     def _kept_keys(self) -> Iterator[tuple[str, str]]:
         """Name the lists: a queue has one for each priority, the most urgent first."""
@@ -119,6 +185,8 @@ def look_regularly(
 
     def look() -> None:
         for channel in list(poller._channels):  # noqa: SLF001 - nobody else knows them
-            channel.take_kept(judge=judge, move_aside=move_aside)
+            channel.take_kept(judge=judge, move_aside=move_aside, again=again)
 
+    again = Wakening(look)
+    again.listen(loop)
     loop.call_repeatedly(LOOK_EVERY_S, look)

@@ -8,8 +8,9 @@ from pathlib import Path
 from sqlalchemy import Engine, create_engine, inspect, select, text
 
 from tests.cli.conftest import HUB, Cli
-from worker.db.migrate import downgrade, pending
+from worker.db.migrate import downgrade
 from worker.db.models import Gateway
+from worker.db.revisions import pending
 from worker.db.session import Sessions
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 
 from tests.servers import PostgresServer
-from worker.db import migrate
+from worker.db import migrate, revisions
 from worker.db.models import Base
 from worker.db.session import make_engine
 
@@ -60,10 +62,10 @@ def test_partial_indexes_are_partial(engine: Engine) -> None:
 def test_up_and_down_leave_nothing_behind(empty: str) -> None:
     """A migration can be taken back and applied again."""
     engine = make_engine(empty)
-    assert migrate.pending(engine) == ["0001", "0002"]
+    assert revisions.pending(engine) == ["0001", "0002"]
     assert migrate.upgrade(engine) == ["0001", "0002"]
     assert tables(engine) == {*Base.metadata.tables, "alembic_version"}
-    assert migrate.pending(engine) == []
+    assert revisions.pending(engine) == []
     migrate.downgrade(engine, revision="base")
     assert tables(engine) == {"alembic_version"}
     assert migrate.upgrade(engine) == ["0001", "0002"]
@@ -89,17 +91,37 @@ def test_two_migrations_at_once_apply_each_revision_once(empty: str) -> None:
     assert sorted(applied) == [[], ["0001", "0002"]]
 
 
-def test_there_is_one_head() -> None:
-    """Two branches of migrations would leave the order to chance."""
+def test_the_revisions_are_those_of_the_folder() -> None:
+    """Each follows the one before it: two branches of migrations would leave the order to chance."""
     config = Config()
     config.set_main_option("script_location", str(migrate.migrations_folder()))
-    assert len(ScriptDirectory.from_config(config).get_heads()) == 1
+    script = ScriptDirectory.from_config(config)
+
+    assert len(script.get_heads()) == 1
+    assert [one.revision for one in script.walk_revisions()] == list(reversed(revisions.REVISIONS))
+
+
+def test_a_database_half_way_lacks_the_rest(empty: str) -> None:
+    """What is pending are the revisions after the database's own."""
+    engine = make_engine(empty)
+    migrate.upgrade(engine)
+    migrate.downgrade(engine, revision="0001")
+
+    assert revisions.pending(engine) == ["0002"]
+    engine.dispose()
+
+
+def test_a_worker_carries_no_alembic() -> None:
+    """What a worker imports, its check at the start included, leaves 11 MB of another tool's memory alone."""
+    program = "import sys, worker.tasks, worker.process; sys.exit('alembic' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_a_newer_database_is_told_apart(engine: Engine) -> None:
     """A revision that this version does not know is named, so that `check` can say so."""
-    assert migrate.unknown(engine) == []
+    assert revisions.unknown(engine) == []
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = 'from_the_future'"))
-    assert migrate.unknown(engine) == ["from_the_future"]
-    assert migrate.pending(engine) == []  # a worker of the version before starts
+    assert revisions.unknown(engine) == ["from_the_future"]
+    assert revisions.pending(engine) == []  # a worker of the version before starts

@@ -8,7 +8,8 @@ from worker.cli.connections import database_place, open_database
 from worker.cli.terminal import JSON, examples, print_json
 from worker.db import gateways
 from worker.db.clock import read_now
-from worker.db.migrate import unknown, upgrade
+from worker.db.migrate import upgrade
+from worker.db.revisions import unknown
 from worker.library import policy_of
 from worker.settings import load_settings
 

@@ -16,8 +16,8 @@ from worker.clients.gateway import GatewayClient, GatewayTarget
 from worker.core.lifecycle import Action
 from worker.core.wire import Bad, Good, Reply
 from worker.db.clock import read_now
-from worker.db.migrate import pending, unknown
 from worker.db.overview import read_overview
+from worker.db.revisions import pending, unknown
 from worker.db.session import Sessions, reading
 from worker.dead_letters import misrouted_count
 from worker.runtime import target_of

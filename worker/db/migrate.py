@@ -1,4 +1,4 @@
-"""Bring a database to this version's tables, and say how far it is.
+"""Bring a database to this version's tables.
 
 The migrations live in the top-level folder `migrations/` of the source and inside the package of a wheel;
 both places are looked at, the package first: beside an installed package the folder may be somebody else's.
@@ -10,9 +10,9 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
+
+from worker.db.revisions import missing_in
 
 # Any fixed number serves; it only has to differ from other users of advisory locks in the same database.
 MIGRATION_LOCK = 0x73756E6F
@@ -32,7 +32,7 @@ def upgrade(engine: Engine) -> list[str]:
     """
     with engine.begin() as connection:
         lock(connection)
-        missing = _missing(connection)
+        missing = missing_in(connection)
         config = _config()
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
@@ -57,35 +57,6 @@ def downgrade(engine: Engine, *, revision: str) -> None:
         config = _config()
         config.attributes["connection"] = connection
         command.downgrade(config, revision)
-
-
-def pending(engine: Engine) -> list[str]:
-    """Return the revisions that this database lacks, oldest first; empty when it is up to date or newer.
-
-    A newer version's tables serve the version before it: that is the rule for migrations, and a way back.
-    """
-    with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
-        return _missing(connection)
-
-
-def unknown(engine: Engine) -> list[str]:
-    """Return the database's revisions that this version does not know: a newer version migrated it."""
-    script = ScriptDirectory.from_config(_config())
-    known = {revision.revision for revision in script.walk_revisions()}
-    with engine.connect().execution_options(sqlite_begin="DEFERRED") as connection:
-        return [
-            head for head in MigrationContext.configure(connection).get_current_heads() if head not in known
-        ]
-
-
-def _missing(connection: Connection) -> list[str]:
-    script = ScriptDirectory.from_config(_config())
-    known = [revision.revision for revision in script.walk_revisions()]
-    heads = MigrationContext.configure(connection).get_current_heads()
-    if not set(heads) <= set(known):
-        return []
-    applied = {revision.revision for head in heads for revision in script.iterate_revisions(head, "base")}
-    return [revision for revision in reversed(known) if revision not in applied]
 
 
 def _config() -> Config:

@@ -2,7 +2,8 @@
 
 `with sessions.begin() as session:` is a writing transaction, `with reading(sessions) as session:` a reading
 one. On SQLite a writing transaction begins with `BEGIN IMMEDIATE`: it takes the one write lock at its start,
-where waiting is safe, and never fails half-way because another writer came first.
+where waiting is safe, and never fails half-way because another writer came first. Writers of one process come
+to that lock in the order in which they asked for it (`writers`).
 """
 
 from __future__ import annotations
@@ -13,18 +14,24 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session, sessionmaker
 
 from worker.db.wall_clock import WallClock
+from worker.db.writers import Writer, line_of
 
 # Threads of one worker process (16), the command line, and room for a record that waits for a claim.
 POOL_SIZE = 20
 
 SQLITE_BUSY_TIMEOUT_S = 10
+
+# The first in line asks for SQLite's write lock by itself: the busy handler would soon look 10 times a second
+# only, and between two looks another process writes twenty times.
+WRITE_LOCK_WITHIN_S = 20.0
+LOOKS_MS = 10  # the busy handler looks after 1, 3 and 8 ms, and at the end
 
 CLOCK = "clock"  # key of a SQLite file's clock in the `info` of each connection to it
 
@@ -79,7 +86,10 @@ def _sqlite_engine(url: URL) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=0,
         hide_parameters=True,
-        connect_args={"timeout": SQLITE_BUSY_TIMEOUT_S},
+        connect_args={
+            "timeout": SQLITE_BUSY_TIMEOUT_S,
+            "factory": functools.partial(Writer, line=line_of(url.database or "")),
+        },
     )
     clock = WallClock()
     event.listen(engine, "connect", functools.partial(_prepare_sqlite, clock=clock))
@@ -113,18 +123,37 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _begin_sqlite(connection: Connection, *, clock: WallClock) -> None:
     mode = connection.get_execution_options().get("sqlite_begin", "IMMEDIATE")
-    _begin(connection, mode=mode)
-    while mode == "IMMEDIATE" and not clock.is_followed():
+    if mode != "IMMEDIATE":
+        connection.exec_driver_sql(f"BEGIN {mode}")
+        return
+    _begin_writing(connection)
+    while not clock.is_followed():
         # In a transaction of its own, under the write lock: work that fails must not take it back.
         clock.follow(connection)
         connection.exec_driver_sql("COMMIT")
-        _begin(connection, mode=mode)
+        _begin_writing(connection)
 
 
-def _begin(connection: Connection, *, mode: str) -> None:
+def _begin_writing(connection: Connection) -> None:
+    writer = cast("Writer", connection.connection.driver_connection)
+    end = time.monotonic() + WRITE_LOCK_WITHIN_S
+    writer.wait_for_turn()
     try:
-        connection.exec_driver_sql(f"BEGIN {mode}")
-    except OperationalError as error:
-        if "locked" not in str(error.orig):
-            raise
-        connection.exec_driver_sql(f"BEGIN {mode}")  # one retry after the busy timeout's 10 s
+        writer.execute(f"PRAGMA busy_timeout = {LOOKS_MS}")
+        _take_write_lock(connection, end=end)
+    except BaseException:
+        writer.give_up_turn()
+        raise
+    finally:
+        writer.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_S * 1000}")
+
+
+def _take_write_lock(connection: Connection, *, end: float) -> None:
+    while True:
+        try:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        except OperationalError as error:
+            if "locked" not in str(error.orig) or time.monotonic() > end:
+                raise
+        else:
+            return
