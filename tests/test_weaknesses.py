@@ -310,10 +310,14 @@ def test_08_a_write_is_guarded_by_what_was_seen(bench: Bench) -> None:
 def test_09_our_own_clock_rules_the_deadline(bench: Bench, submit_time: int) -> None:
     """Theirs lets the gateway's submit_time move its timeout; ours goes by when we were asked to watch."""
     enqueued_at = bench.now - timedelta(hours=25)
-    with scripted(lambda _: good(item("a", "IN_PROGRESS", submit_time=submit_time))) as gateway:
+    with scripted(
+        lambda ids: good(*(item(one, "IN_PROGRESS", submit_time=submit_time) for one in ids))
+    ) as gateway:
         bench.configure(gateway.url)
         bench.add("a", enqueued_at=enqueued_at)
+        bench.add("young")
         bench.poll()
+    assert bench.status("young") == "IN_PROGRESS"
     task = bench.task("a")
     assert (task.status, task.enqueued_at) == ("FAILURE", enqueued_at)
     assert task.fail_reason == "worker: overdue: not finished within 86400 s"

@@ -506,6 +506,50 @@ def test_a_base_url_keeps_its_own_path(url: str) -> None:
     assert normalise_base_url(url) == url
 
 
+FLOODS = {
+    "numbers": b'{"code":"success","data":[%s0]}' % (b"0," * 400_000),
+    "objects": b'{"code":"success","data":[%s{}]}' % (b"{}," * 2_000),
+    "rows": b'{"code":"success","data":[%s{}]}' % (b'{"task_id":"a","status":"SUCCESS"},' * 2_000),
+    "broken rows": b'{"code":"success","data":[%s{}]}' % (b'{"a":"\\ud83d"},' * 2_000),
+    "bare rows": b"[%s{}]" % (b"{}," * 2_000),
+    "fields": b'{"code":"success","data":[]%s}' % b"".join(b',"%x":0' % number for number in range(400_000)),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+@pytest.mark.parametrize(
+    ("status_code", "trouble"),
+    [(200, Trouble.TOO_LARGE), (401, Trouble.UNAUTHORIZED), (502, Trouble.SERVER_ERROR)],
+)
+def test_an_answer_of_very_many_parts_is_not_taken_apart(
+    flood: str, status_code: int, trouble: Trouble
+) -> None:
+    """Looking at each of them would keep the one event loop busy for minutes, and so hold up every peer."""
+    body = FLOODS[flood]
+
+    for reply in (batch(body, asked=["a"], status_code=status_code), single(body, status_code=status_code)):
+        assert isinstance(reply, Bad)
+        assert reply.trouble is trouble
+        assert len(reply.message) < 300
+
+
+@pytest.mark.parametrize("count", [900, 1100])
+def test_rows_beyond_a_thousand_are_no_answer(count: int) -> None:
+    """Rows that nobody asked for are passed over, but not without end."""
+    rows = [*(row(f"stranger {number}", "SUCCESS") for number in range(count - 1)), row("a", "SUCCESS")]
+
+    reply = batch({"code": "success", "data": rows}, asked=["a"])
+
+    if count == 900:
+        assert statuses(reply) == {"a": Status.SUCCESS}
+    else:
+        assert isinstance(reply, Bad)
+        assert (reply.trouble, reply.message) == (
+            Trouble.TOO_LARGE,
+            "HTTP 200: the answer has more than 1,000 rows or 300,000 parts",
+        )
+
+
 pieces = st.sampled_from(
     [
         b"{",

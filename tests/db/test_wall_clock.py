@@ -15,6 +15,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.factory import add_batch, add_delivery, add_gateway, add_origin, add_task
 from worker import uptime
+from worker.db.claimable import lock_due
 from worker.db.clock import read_now
 from worker.db.models import Base, Clock, Delivery, Gateway, Origin, PollBatch, SunoTask
 from worker.db.session import Sessions, make_engine, make_sessions, reading
@@ -50,7 +51,7 @@ def fill(sessions: Sessions) -> None:
         now = read_now(session)
         soon, ago = now + timedelta(seconds=20), now - timedelta(seconds=20)
         add_gateway(session, cooling_until=soon, configured_at=ago)
-        batch = add_batch(session, next_poll_at=soon, leased_until=soon, youngest_at=ago)
+        batch = add_batch(session, next_poll_at=soon, leased_until=soon, youngest_at=ago, last_polled_at=ago)
         add_task(session, task_id="pending", poll_batch_id=batch, enqueued_at=ago, stuck_since_at=ago)
         ended = add_task(session, task_id="ended", status="SUCCESS", enqueued_at=ago, finished_at=ago)
         add_delivery(session, suno_task_id=ended, next_attempt_at=soon, leased_until=soon, created_at=ago)
@@ -63,7 +64,10 @@ def waits(sessions: Sessions) -> dict[str, int | None]:
         now = read_now(session)
         found: dict[str, datetime | None] = {}
         for row, columns in (
-            (session.scalars(select(PollBatch)).one(), ("next_poll_at", "leased_until", "youngest_at")),
+            (
+                session.scalars(select(PollBatch)).one(),
+                ("next_poll_at", "leased_until", "youngest_at", "last_polled_at"),
+            ),
             (_task(session.scalars(select(SunoTask)).all()), ("enqueued_at", "stuck_since_at")),
             (session.scalars(select(Delivery)).one(), ("next_attempt_at", "leased_until")),
             (
@@ -92,7 +96,6 @@ def test_every_moment_waits_or_is_history() -> None:
         "deliveries.delivered_at",
         "deliveries.discarded_at",
         "gateways.last_error_at",
-        "poll_batches.last_polled_at",
         "rejections.at",
         "suno_tasks.finished_at",
         "suno_tasks.last_polled_at",
@@ -122,6 +125,19 @@ def test_a_step_of_the_clock_changes_no_wait(sessions: Sessions, step: timedelta
     with set_clock(step):
         assert waits(sessions) == before
     assert waits(sessions) == before
+
+
+@STEPS
+def test_a_batch_in_trouble_stays_in_doubt(sessions: Sessions, step: timedelta) -> None:
+    """That it is due at the very moment of its last answer tells of the trouble, also on another clock."""
+    with sessions.begin() as session:
+        at = read_now(session) - timedelta(seconds=20)
+        add_gateway(session)
+        add_batch(session, next_poll_at=at, last_polled_at=at)
+
+    with set_clock(step), sessions.begin() as session:
+        (batch,) = lock_due(session, gateway="hub", room=100, rows=100, now=read_now(session))
+    assert batch.doubted
 
 
 @STEPS

@@ -3,6 +3,10 @@
 The code that means success differs by gateway: "success" (the family), 200 (GoAmz), 1 and 0. An answer
 without any code says neither: what it shows of a task counts, what it does not show proves nothing. Nor does
 an answer without `data` say that nothing was found; only null and `[]` do.
+
+Limits: an answer of more than 300,000 parts is not opened, and one of more than 1,000 rows is no answer; a
+hundred finished tasks have a tenth of that. To look at each part of 32 MiB takes minutes and gigabytes, on
+the loop that all gateways and receivers share.
 """
 
 from __future__ import annotations
@@ -13,6 +17,9 @@ from dataclasses import dataclass
 from worker.core.excerpts import excerpt
 from worker.core.fields import EMPTY_MESSAGES, NULL, text_of
 from worker.core.raw_json import elements, members, scalar, trimmed
+
+MOST_PARTS = 300_000  # told by the commas, also those in texts
+MOST_ROWS = 1_000
 
 _SUCCESS_CODES = frozenset({"success", "succeed", "ok", "200", "1", "0", "true"})
 
@@ -44,8 +51,17 @@ class Envelope:
         return "" if value is None else str(value).strip()
 
 
+def is_beyond_measure(body: bytes, *, opened: Envelope | None) -> bool:
+    """Return whether `body`, `opened` as far as it can be, has more parts or rows than are looked at."""
+    if opened is None:
+        return body.count(b",") > MOST_PARTS
+    return opened.data.count(b",") >= MOST_ROWS and len(elements(opened.data) or ()) > MOST_ROWS
+
+
 def open_envelope(body: bytes) -> Envelope | None:
-    """Return what `body` holds, or None when it is neither a JSON object nor a JSON array."""
+    """Return what `body` holds, or None when it is no JSON object or array, or too many parts."""
+    if body.count(b",") > MOST_PARTS:
+        return None
     text = trimmed(body)
     if text[:1] == b"[":
         return None if elements(text) is None else Envelope(success=None, data=text, fields={})

@@ -24,6 +24,8 @@ from worker.core.oddities import odd
 from worker.core.raw_json import document, storable
 from worker.core.words import status_of
 
+PLAIN_LIMIT = 8 * 1024 * 1024  # bytes: every row is made before one is looked at
+
 
 class _Row(Struct, gc=False):
     """One row. The other spellings may be there where they say nothing."""

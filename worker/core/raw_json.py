@@ -6,7 +6,8 @@ nesting without end. So when it refuses, the text is cut at the commas and colon
 its outermost bracket; a fault then stays in the part that has it. Parts keep their bytes: `data` is passed
 on as it came.
 
-Limits: cutting checks brackets by their number only, and takes about 0.1 s per MiB, so it stops at 8 MiB.
+Limits: cutting checks brackets by their number only. It takes 0.2 s per MiB where each byte is a mark, and
+answer, rows and row are cut one after the other, so it stops at 2 MiB.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import NoReturn
 
 import msgspec
 
-_CUT_LIMIT = 8 * 1024 * 1024
+_CUT_LIMIT = 2 * 1024 * 1024
 _SPACE = b" \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # The closing quote is optional: a string without one swallows the rest once, not once for each quote in it.

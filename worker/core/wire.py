@@ -18,7 +18,14 @@ from enum import StrEnum
 from http import HTTPStatus
 from types import MappingProxyType
 
-from worker.core.envelope import Envelope, complaint, open_envelope
+from worker.core.envelope import (
+    MOST_PARTS,
+    MOST_ROWS,
+    Envelope,
+    complaint,
+    is_beyond_measure,
+    open_envelope,
+)
 from worker.core.excerpts import excerpt
 from worker.core.fields import NULL
 from worker.core.items import Rows, read_rows
@@ -34,7 +41,7 @@ from worker.core.lifecycle import (
 )
 from worker.core.mentions import mentions
 from worker.core.oddities import odd
-from worker.core.plain import read_plain
+from worker.core.plain import PLAIN_LIMIT, read_plain
 from worker.core.raw_json import elements, members, trimmed
 from worker.core.single import read_one, says_unknown
 
@@ -111,7 +118,8 @@ def read_batch(
     An id without a row is `Absent`; with exactly 100 rows it is `Unanswered`, for it may be behind
     one-hub's cap.
     """
-    plain = read_plain(body, asked=asked) if status_code == HTTPStatus.OK else None
+    may_be_plain = status_code == HTTPStatus.OK and len(body) <= PLAIN_LIMIT
+    plain = read_plain(body, asked=asked) if may_be_plain else None
     if plain is not None:
         return Good(observations=plain.observations, oddities=plain.oddities[:ODDITIES_KEPT])
     return read_any_batch(
@@ -174,6 +182,9 @@ def _open(
     """Return the opened answer, or the trouble that its status or its form shows."""
     opened = open_envelope(body)
     trouble = _trouble(status_code, is_json=opened is not None)
+    if trouble is None and is_beyond_measure(body, opened=opened):
+        message = f"HTTP {status_code}: the answer has more than {MOST_ROWS:,} rows or {MOST_PARTS:,} parts"
+        return Bad(trouble=Trouble.TOO_LARGE, message=message, retry_after=retry_after)
     if opened is not None and trouble is None:
         return opened
     kind = "" if opened else _kind(content_type, is_page=trouble is None and trimmed(body)[:1] == b"<")

@@ -25,7 +25,8 @@ SMALLEST_STEP_S = 2.0
 
 # What waits, and since when: (table, columns, the rows that are not over).
 MOMENTS = (
-    ("poll_batches", ("next_poll_at", "leased_until", "youngest_at"), "true"),
+    # `last_polled_at` is history, but that it equals `next_poll_at` marks a batch in trouble.
+    ("poll_batches", ("next_poll_at", "leased_until", "youngest_at", "last_polled_at"), "true"),
     ("suno_tasks", ("enqueued_at", "stuck_since_at"), "poll_batch_id IS NOT NULL"),
     ("deliveries", ("next_attempt_at", "leased_until"), "state = 'PENDING'"),
     ("origins", ("next_claim_at", "open_until", "delivered_at", "last_used_at"), "true"),
