@@ -65,7 +65,7 @@ def fill(engine: Engine, *, pending: int, plain: bool = True) -> None:
     if "size" in PollBatch.__table__.columns:
         parts |= {"columns": ", size", "values": f", {BATCH}"}
     with engine.begin() as connection:
-        _take_your_time(connection)
+        take_your_time(connection)
         connection.execute(text("INSERT INTO gateways (name, batch_size, failures) VALUES ('hub', 100, 0)"))
         connection.execute(text(ADD_BATCHES.format(**parts)), {"count": pending // BATCH})
         connection.execute(text(ADD_TASKS.format(**parts)), {"count": 2 * pending})
@@ -73,11 +73,11 @@ def fill(engine: Engine, *, pending: int, plain: bool = True) -> None:
             connection.execute(text(statement))
         _check(connection, pending=pending)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT", sqlite_begin="DEFERRED") as tidy:
-        _take_your_time(tidy)
+        take_your_time(tidy)
         tidy.execute(text("VACUUM ANALYZE" if name == "postgresql" else "ANALYZE"))
 
 
-def _take_your_time(connection: Connection) -> None:
+def take_your_time(connection: Connection) -> None:
     """Lift the limit of 60 s for a statement: a million rows may take longer on a busy machine."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET statement_timeout = 0"))

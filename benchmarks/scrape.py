@@ -18,7 +18,7 @@ from statistics import median
 from prometheus_client import CollectorRegistry, generate_latest
 from sqlalchemy import Engine, text
 
-from benchmarks.fill import NOW, SERIES
+from benchmarks.fill import NOW, SERIES, take_your_time
 from tests.servers import serve_postgres
 from worker.db.migrate import upgrade
 from worker.db.session import make_engine, make_sessions
@@ -79,11 +79,13 @@ def fill(engine: Engine, *, finished: int, pending: int) -> None:
         "all": SERIES[name].replace(":count", str(finished + pending)),
     }
     with engine.begin() as connection:
+        take_your_time(connection)
         for statement in FILL:
             wanted = {"finished": finished, "sha256": "0" * 64}
             names = {key: value for key, value in wanted.items() if f":{key}" in statement}
             connection.execute(text(statement.format(**parts)), names)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT", sqlite_begin="DEFERRED") as tidy:
+        take_your_time(tidy)
         tidy.execute(text("VACUUM ANALYZE" if name == "postgresql" else "ANALYZE"))
 
 

@@ -147,7 +147,7 @@ def test_compose_commands() -> None:
     scaled = [words[-1] for words in PAGE.commands("docker") if "--scale" in words]
 
     assert [one.partition("=")[0] in services for one in scaled] == [True]
-    assert all((ROOT / words[1]).is_file() for words in PAGE.commands("cp"))
+    assert all((ROOT / words[-2]).is_file() for words in PAGE.commands("cp"))
 
 
 def test_verbs() -> None:

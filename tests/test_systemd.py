@@ -48,6 +48,15 @@ def test_the_target_wants_a_worker_for_each_queue() -> None:
     assert set(re.findall(r"suno-worker@(\w+)\.service", TARGET)) == set(QUEUES)
 
 
+def test_the_target_wants_all_that_every_machine_needs() -> None:
+    """Workers that no Beat rings do nothing, so one command starts both; one exporter does for a database."""
+    wanted = " ".join(values(TARGET, "Wants")).split()
+
+    assert wanted == [*(f"suno-worker@{queue}.service" for queue in QUEUES), "suno-worker-beat.service"]
+    started = re.findall(r"systemctl enable --now (\S+)", TARGET)
+    assert started == ["suno-worker.target", "suno-worker-exporter"]
+
+
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_has_few_rights(name: str) -> None:
     """No unit runs as root, gains a right, or writes outside of its own folder; all have the same rules."""

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import io
 from datetime import timedelta
+from pathlib import Path
 
 from rich.console import Console
 
 from tests.factory import NOW, add_delivery, add_gateway, add_origin, add_task
-from worker.cli.status import watched
+from worker.cli.status import watched, watched_still
 from worker.cli.watching import Watch, receivers_section
 from worker.core.lifecycle import Status
 from worker.db.deliveries import State
 from worker.db.origin_overview import read_receivers
 from worker.db.overview import Overview
-from worker.db.session import Sessions
+from worker.db.session import Sessions, make_engine, make_sessions
 from worker.settings import load_settings
 
 
@@ -96,3 +97,17 @@ def test_one_look_fits_a_terminal(sessions: Sessions) -> None:
     assert len(text.splitlines()) <= 30, text
     for words in ("IN_PROGRESS", "PENDING", "hub", "put under watch", "oldest due poll waits", "in flight"):
         assert words in text
+
+
+def test_a_database_that_goes_away_ends_no_watch(tmp_path: Path) -> None:
+    """Whoever watches an outage sees what is wrong, and that it is looked at again."""
+    engine = make_engine(f"sqlite:///{tmp_path / 'gone' / 'worker.db'}")
+    paper = Console(width=200, file=io.StringIO())
+
+    paper.print(watched_still(make_sessions(engine), settings=load_settings({}), watch=Watch()))
+
+    engine.dispose()
+    assert isinstance(paper.file, io.StringIO)
+    text = " ".join(paper.file.getvalue().split())
+    assert "unable to open database file: create its folder" in text
+    assert text.endswith("looking again every 2 s")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import yaml
@@ -22,6 +23,15 @@ def test_every_alert_has_its_row() -> None:
     rows = PAGE.table(first="alert")
     assert [cells[0].strip("`") for cells in rows] == alerts
     assert all(cells[1] and cells[2] for cells in rows)
+
+
+def test_the_services_that_are_named_exist() -> None:
+    """A command for Docker that is copied at night reaches a service of the compose file."""
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    named = re.findall(r"docker compose (?:exec(?: -T)?|logs --since \S+) ([a-z-]+)", PAGE.text)
+
+    assert named
+    assert set(named) <= set(services)
 
 
 def test_numbers() -> None:

@@ -12,9 +12,10 @@ done
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1 && [ ! -d /run/systemd/system ]; then
   echo "Installing$missing"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
+  # Somebody else's broken list of packages is no reason to stop, and another apt may be at work for a while.
+  apt-get update -qq || echo "going on with the lists of packages that are there" >&2
   # shellcheck disable=SC2086 # a list of names
-  exec apt-get install -qq --yes --no-install-recommends $missing >/dev/null
+  exec apt-get install -qq --yes --no-install-recommends -o DPkg::Lock::Timeout=300 $missing >/dev/null
 fi
 echo "The tests of the system need:$missing" >&2
 echo "On Debian and Ubuntu: apt-get install --no-install-recommends$missing; then run 'make test-system' again." >&2

@@ -11,10 +11,13 @@ import click
 from redis import RedisError
 from rich.console import Group
 from rich.live import Live
+from rich.text import Text
+from sqlalchemy.exc import DBAPIError
 
 from worker import dead_letters
 from worker.advice import advice
 from worker.cli.connections import open_broker, open_database
+from worker.cli.failures import explain_database
 from worker.cli.terminal import JSON, Section, at, beside, drawn, examples, print_json, print_sections
 from worker.cli.watching import RECEIVERS_SHOWN, Watch, receivers_section
 from worker.core.wire import Trouble
@@ -59,10 +62,21 @@ def _watch(sessions: Sessions, *, settings: Settings, as_json: bool) -> None:
             _print(*_look(sessions, settings=settings), settings=settings, as_json=as_json)
             time.sleep(REFRESH_S)
     watch = Watch()
-    with Live(auto_refresh=False, screen=True) as live:
+    first = watched(sessions, settings=settings, watch=watch)  # what is wrong from the start ends it here
+    with Live(first, auto_refresh=False, screen=True) as live:
+        live.refresh()
         while True:
-            live.update(watched(sessions, settings=settings, watch=watch), refresh=True)
             time.sleep(REFRESH_S)
+            live.update(watched_still(sessions, settings=settings, watch=watch), refresh=True)
+
+
+def watched_still(sessions: Sessions, *, settings: Settings, watch: Watch) -> Group:
+    """Return one more look; of a database that has gone away, what is wrong with it."""
+    try:
+        return watched(sessions, settings=settings, watch=watch)
+    except DBAPIError as error:
+        why = Text(f"{explain_database(error)}; looking again every {REFRESH_S:g} s", style="bold red")
+        return Group(why)
 
 
 def watched(sessions: Sessions, *, settings: Settings, watch: Watch) -> Group:
