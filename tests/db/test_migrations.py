@@ -112,7 +112,7 @@ def test_a_database_half_way_lacks_the_rest(empty: str) -> None:
 
 
 def test_a_worker_carries_no_alembic() -> None:
-    """What a worker imports, its check at the start included, leaves 11 MB of another tool's memory alone."""
+    """What a worker imports, its check at the start included, leaves 8 MB of another tool's memory alone."""
     program = "import sys, worker.tasks, worker.process; sys.exit('alembic' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
