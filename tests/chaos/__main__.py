@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from tests.chaos.faults import FAULTS
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.programs import ROOT
-from tests.chaos.table import Report, Row, as_json, as_text, from_json, with_table
+from tests.chaos.table import Report, Row, as_json, as_text, from_json, put_in, with_table
 from tests.chaos.world import open_world
 
 DATABASES = ("sqlite", "postgresql")
@@ -42,6 +42,7 @@ def main() -> int:
         rows=tuple(rows),
     )
     if options.json is not None:
+        report = with_kept(report, options.json) if options.keep_others else report
         options.json.write_bytes(as_json(report))
     if options.readme:
         for readme in READMES:
@@ -50,6 +51,12 @@ def main() -> int:
         print(f"{report.form} form, seed {report.seed}, {report.seconds:.0f} s")  # noqa: T201 - its purpose
         print(as_text(report.rows))  # noqa: T201 - its purpose
     return 1 if not rows or any(row.failed for row in rows) else 0
+
+
+def with_kept(report: Report, file: Path) -> Report:
+    """Return the run with the other faults of the one that is kept, if that is of the same form."""
+    kept = from_json(file.read_bytes()) if file.exists() else report
+    return put_in(kept, report, order=list(FAULTS)) if kept.form == report.form and kept != report else report
 
 
 def read_options() -> argparse.Namespace:
@@ -70,6 +77,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1_000_000), help="of all chance")
     parser.add_argument("--short", action="store_true", help="the form that is part of the tests")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result there")
+    parser.add_argument("--keep-others", action="store_true", help="of the faults that FILE has already")
     parser.add_argument("--readme", action="store_true", help="put the table into both READMEs")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep databases and logs in a new folder")
     parser.add_argument("--quiet", action="store_true", help="print no table")

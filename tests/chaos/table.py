@@ -106,14 +106,18 @@ def as_text(rows: Sequence[Row]) -> str:
     lines = [HEAD, *(cells(one) for one in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    complaints = [
+    notes = [f"{note}" for note in dict.fromkeys(one.note for one in rows) if note]
+    return "\n".join([line.rstrip() for line in table] + notes + complaints(rows))
+
+
+def complaints(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each loss and each wrong."""
+    return [
         f"{one.fault} on {one.database}: {what}: {line}"
         for one in rows
         for what, found in (("lost", one.lost), ("wrong", one.wrong))
         for line in found
     ]
-    notes = [f"{note}" for note in dict.fromkeys(one.note for one in rows) if note]
-    return "\n".join([line.rstrip() for line in table] + notes + complaints)
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,23 +141,32 @@ def from_json(text: bytes) -> Report:
 
 def as_markdown(report: Report) -> str:
     """Write the table as README shows it, each row with the command that does it again."""
-    head = ("fault", "database", "rounds", "tasks", "lost", "duplicates", "recovery p50", "max", "again with")
-    rows = []
-    for one in report.rows:
-        fault, database, rounds, tasks, lost, duplicates, _, middle, longest = cells(one)
-        again = f"`python -m tests.chaos --only {one.name}`"
-        rows.append((fault, database, rounds, tasks, lost, duplicates, middle, longest, again))
+    head = (*HEAD, "again with")
+    rows = [(*cells(one), f"`python -m tests.chaos --only {one.name}`") for one in report.rows]
     lines = [head, tuple("---" for _ in head), *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     notes = " ".join(f"{note}." for note in dict.fromkeys(one.note for one in report.rows) if note)
     caption = (
         f"The {report.form} form, seed {report.seed}, {report.seconds / 60:.0f} minutes. {notes}".strip()
     )
-    return f"{caption}\n\n{table}"
+    told = "".join(f"\n- {line}" for line in complaints(report.rows))
+    return f"{caption}\n\n{table}\n" + (f"{told}\n" if told else "")
 
 
 def with_table(readme: str, report: Report) -> str:
     """Return README with the table of this run."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}{as_markdown(report)}\n{END}{after}"
+    return f"{before}{BEGIN}{as_markdown(report)}{END}{after}"
+
+
+def put_in(kept: Report, new: Report, *, order: Sequence[str]) -> Report:
+    """Return the kept run with the faults of a new one of the same form in place of its own."""
+    renewed = {one.name for one in new.rows}
+    rows = (*(one for one in kept.rows if one.name not in renewed), *new.rows)
+    return Report(
+        seed=new.seed,
+        form=new.form,
+        seconds=round(kept.seconds + new.seconds, 1),
+        rows=tuple(sorted(rows, key=lambda one: order.index(one.name))),
+    )

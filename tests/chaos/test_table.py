@@ -1,12 +1,24 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.account import Account
 from tests.chaos.programs import ROOT
-from tests.chaos.table import Report, Row, as_json, as_markdown, as_text, from_json, merged, row, with_table
+from tests.chaos.table import (
+    Report,
+    Row,
+    as_json,
+    as_markdown,
+    as_text,
+    from_json,
+    merged,
+    put_in,
+    row,
+    with_table,
+)
 
 
 def made(
@@ -56,8 +68,21 @@ def test_a_report_survives_its_file() -> None:
     lines = as_markdown(report).splitlines()
     assert lines[0] == "The long form, seed 7, 0 minutes. a note."
     assert lines[4] == (
-        "| SIGKILL | sqlite | 1 | 10 | 1 | 2 | 1.0 s | 1.0 s | `python -m tests.chaos --only kill` |"
+        "| SIGKILL | sqlite | 1 | 10 | 1 | 2 | 0 | 1.0 s | 1.0 s | `python -m tests.chaos --only kill` |"
     )
+    assert lines[6] == "- SIGKILL on sqlite: lost: t: gone"
+
+
+def test_a_fault_that_is_done_again_takes_its_old_place() -> None:
+    """The others of the run that is kept stay, and the time of both is told."""
+    kill, beat = made(), made(lost=("t: gone",))
+    kept = Report(seed=1, form="long", seconds=60.0, rows=(kill, replace(beat, name="beat")))
+    new = Report(seed=2, form="long", seconds=30.0, rows=(replace(beat, name="beat", lost=()),))
+
+    both = put_in(kept, new, order=["beat", "kill"])
+
+    assert [(one.name, one.lost) for one in both.rows] == [("beat", ()), ("kill", ())]
+    assert (both.seed, both.seconds) == (2, 90.0)
 
 
 def test_readme_has_the_table_of_the_run_that_is_kept() -> None:
