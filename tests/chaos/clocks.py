@@ -100,7 +100,7 @@ def rounds(site: Site, plan: Plan, *, apart: dict[str, float], by_s: float = 0.0
     )
     workers = site.programs[:-1]
     wrong = [
-        *(f"a stall of {took:.1f} s" for took in recoveries if took > WITHIN_S),
+        *(f"a stall of {took:.1f} s" for took in recoveries if not plan.allows(took, within_s=WITHIN_S)),
         *early(site.ledger.arrivals),
         *storms(site, asked_before=asked_before),
         *(

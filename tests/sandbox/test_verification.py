@@ -11,7 +11,7 @@ def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
     """Without the extra, one line names the command that adds it."""
     monkeypatch.setitem(sys.modules, "standardwebhooks.webhooks", None)
 
-    with pytest.raises(ExtraMissing, match=r"pip install suno-worker\[sandbox\]$"):
+    with pytest.raises(ExtraMissing, match=r"pip install 'suno-worker\[sandbox\]'$"):
         make_verifier(["whsec_MDEyMzQ1Njc4OTAx"])
 
 
