@@ -109,8 +109,9 @@ class KeepingChannel(kombu_redis.Channel):
     def basic_ack(self, delivery_tag: str, multiple: bool = False) -> None:  # noqa: FBT001, FBT002  # kombu's own
         """Acknowledge a message, from any thread, and have the free thread seen."""
         super().basic_ack(delivery_tag, multiple=multiple)
-        if self.is_full is not None:
-            self.is_full.wake()
+        waiting = self.is_full  # read once: a look may take it away meanwhile
+        if waiting is not None:
+            waiting.wake()
 
     def _free(self) -> int:
         """Return how many messages there are threads for."""

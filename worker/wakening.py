@@ -31,6 +31,7 @@ class Wakening:
             os.write(self._far, b".")
 
     def _hear(self) -> None:
-        self._asked = False  # first: whoever asks from here on is heard again
         os.read(self._near, 16)
+        # Not before the read, which would swallow the byte of one who asks in between: none would come again.
+        self._asked = False
         self._answer()
