@@ -14,6 +14,7 @@ import pytest
 import redis
 from celery import Celery
 
+from tests.configuration import configured_app
 from tests.programs import NO_GATEWAY, PATIENCE_S, running, running_program
 from worker.guard import GUARDED_REDIS, KEPT_QUEUES
 
@@ -142,3 +143,21 @@ def test_a_backlog_does_not_wait_for_the_next_look(
 
     assert [outcome["created"] for outcome in done] == [True] * 60
     assert (broker.hlen("unacked"), broker.zcard("unacked_index")) == (0, 0)
+
+
+def test_a_worker_that_dies_while_it_gives_messages_back_does_not_hold_that_up(
+    broker: redis.Redis, broker_url: str
+) -> None:
+    """The lock under which a worker gives back what dead ones held ends soon if the worker dies with it; by
+    kombu's default all those messages would wait for 5 minutes.
+    """
+    broker.zadd("unacked_index", {"of a dead worker": 0})
+    seen: list[int] = []
+    with kombu.Connection(broker_url.replace("redis://", f"{GUARDED_REDIS}://")) as connection:
+        connection.transport_options = {**configured_app().conf.broker_transport_options}
+        qos = cast("Any", connection.channel()).qos  # its published type leaves out what is asked here
+        qos.restore_by_tag = lambda *_: seen.append(cast("int", broker.pttl("unacked_mutex")))
+        qos.restore_visible()
+
+    (milliseconds,) = seen
+    assert 0 < milliseconds <= 30_000

@@ -103,6 +103,9 @@ app.conf.update(
         # Look for them every 10 s; the default looks every 100 s.
         "unacked_restore_interval": 10,
         "unacked_restore_throttle": 1,
+        # One worker at a time does that. One that is killed at it keeps the lock, by default for 300 s; the
+        # lock only spares the others a look, so that it may end early.
+        "unacked_mutex_expire": 30,
     },
     redis_socket_timeout=5.0,
     redis_socket_connect_timeout=3.0,
