@@ -35,6 +35,7 @@ def run(world: World, plan: Plan) -> Sequence[Row]:
                 fault="no Beat for 60 s, then two",
                 database=world.database,
                 recoveries=recoveries,
+                also_wrong=[f"a stall of {took:.0f} s" for took in recoveries if took >= PATIENCE_S],
                 note=note,
             )
         ]

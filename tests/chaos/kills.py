@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from queue import Empty, SimpleQueue
 
-from tests.chaos.lanes import BEAT_AT_RANDOM, DEATH_DEADLINE_S, WORKER_AT_RANDOM, Healed, Lane, Round
+from tests.chaos.lanes import BEAT_AT_RANDOM, WORKER_AT_RANDOM, Healed, Lane, Round
 from tests.chaos.nursery import open_nursery
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.site import open_site
@@ -63,9 +63,7 @@ def work_off(lane: Lane, rounds: SimpleQueue[Round], *, plan: Plan) -> list[Row]
                 fault=f"SIGKILL {place}",
                 database=lane.site.world.database,
                 recoveries=[one.recovery for one in here],
-                also_wrong=[
-                    f"was not reached within {DEATH_DEADLINE_S:.0f} s" for one in here if not one.reached
-                ],
+                also_wrong=[fault for one in here for fault in one.faults()],
                 note=NOTE if lane.short else "",
             )
         )

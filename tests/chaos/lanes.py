@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -46,6 +46,14 @@ class Healed:
     tasks: Sequence[str]
     recovery: float
     reached: bool
+    in_time: bool  # a later round heals what this one left, so the account of them all would not show it
+
+    def faults(self) -> Iterator[str]:
+        """Tell what was not as it has to be."""
+        if not self.reached:
+            yield f"was not reached within {DEATH_DEADLINE_S:.0f} s"
+        if not self.in_time:
+            yield f"had not healed after {self.recovery:.0f} s"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,7 +88,13 @@ class Lane:
             self.worker = start_worker(self.site, self.nursery)
         patience = SHORT_PATIENCE_S if self.short else PATIENCE_S
         recovery = self.site.recover(tasks, since=killed_at, seconds=patience)
-        return Healed(place=one.place, tasks=tasks, recovery=recovery, reached=self.reached)
+        return Healed(
+            place=one.place,
+            tasks=tasks,
+            recovery=recovery,
+            reached=self.reached,
+            in_time=recovery < patience,
+        )
 
     def _kill_worker(self, one: Round) -> list[str]:
         if one.place == WORKER_AT_RANDOM:

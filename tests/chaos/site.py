@@ -130,8 +130,8 @@ class Site:
     def recover(self, task_ids: Sequence[str], *, since: float, seconds: float) -> float:
         """Wait until the results of these tasks have come and nothing is pending any more.
 
-        Return the seconds from `since` until then; `seconds` when that is not so by then, which the account
-        will show as a loss.
+        Return the seconds from `since` until then; `seconds` or more when that is not so by then. The account
+        shows that as a loss only while it lasts, so a fault of several rounds has to judge the time itself.
         """
         deadline = time.monotonic() + seconds
         if not self.ledger.wait_for(task_ids, seconds=seconds):
