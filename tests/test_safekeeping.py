@@ -17,6 +17,7 @@ from celery import Celery
 from tests.configuration import configured_app
 from tests.programs import NO_GATEWAY, PATIENCE_S, running, running_program
 from worker.guard import GUARDED_REDIS, KEPT_QUEUES
+from worker.safekeeping import SEARCHED
 
 # The process dies before it can tell the broker what it has got: what kombu does next is never done.
 DIES_WITH_ITS_FIRST_MESSAGE = """
@@ -156,8 +157,31 @@ def test_a_worker_that_dies_while_it_gives_messages_back_does_not_hold_that_up(
     with kombu.Connection(broker_url.replace("redis://", f"{GUARDED_REDIS}://")) as connection:
         connection.transport_options = {**configured_app().conf.broker_transport_options}
         qos = cast("Any", connection.channel()).qos  # its published type leaves out what is asked here
-        qos.restore_by_tag = lambda *_: seen.append(cast("int", broker.pttl("unacked_mutex")))
+        qos.restore_by_tag = lambda *_: seen.append(broker.pttl("unacked_mutex"))
         qos.restore_visible()
 
     (milliseconds,) = seen
     assert 0 < milliseconds <= 30_000
+
+
+def test_a_message_that_another_has_taken_is_not_looked_for_in_a_whole_backlog(
+    broker: redis.Redis, broker_url: str
+) -> None:
+    """Whoever comes second to a message looks for it at the end of the list alone, where it was seen: with a
+    million behind it one search would keep the broker from everybody else for a tenth of a second.
+    """
+    far, near = (json.dumps(message(tag)).encode() for tag in ("far", "near"))
+    broker.rpush("enqueue", far, *[b"{}"] * SEARCHED, near, b"{}")
+    with kombu.Connection(broker_url.replace("redis://", f"{GUARDED_REDIS}://")) as connection:
+        channel = cast("Any", connection.channel())  # its published type leaves out what is asked here
+        taken = channel._move(broker, "enqueue", [near, far])  # noqa: SLF001 - the one step in question
+
+    assert taken == [message("near")]
+    assert broker.hkeys("unacked") == [b"near"]
+    assert broker.lrange("enqueue", 0, 0) == [far]
+
+
+def message(tag: str) -> dict[str, Any]:
+    """Return what kombu notes of a message."""
+    sent_to = {"exchange": "", "routing_key": "enqueue"}
+    return {"body": "", "properties": {"delivery_tag": tag, "delivery_info": sent_to}}

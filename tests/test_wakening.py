@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from worker import wakening
 from worker.wakening import Wakening
 
 
@@ -59,7 +58,7 @@ def test_a_call_while_the_last_one_is_heard_does_not_silence_the_next(
 
     woken.wake()
     with monkeypatch.context() as patched:
-        patched.setattr(wakening.os, "read", read_beside_another)
+        patched.setattr("worker.wakening.os.read", read_beside_another)
         loop.turn()
     while loop.turn():
         pass
