@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import time_machine
-from sqlalchemy import Engine, delete, select, text, update
+from sqlalchemy import Connection, Engine, delete, event, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from tests.factory import add_batch, add_delivery, add_gateway, add_origin, add_task
@@ -181,6 +181,27 @@ def test_work_that_fails_does_not_take_the_move_back(sessions: Sessions) -> None
     with set_clock(HOUR):
         with pytest.raises(IntegrityError), sessions.begin() as session:
             add_gateway(session)
+        assert waits(sessions) == before
+
+
+@STEPS
+def test_a_move_that_was_not_committed_is_made_again(
+    engine: Engine, sessions: Sessions, step: timedelta
+) -> None:
+    """A disk that is full just then leaves every wait as it was, and the next writer moves them all."""
+
+    def refuse(_connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        if statement == "COMMIT":
+            raise OSError("no space left")
+
+    fill(sessions)
+    before = waits(sessions)
+
+    with set_clock(step):
+        event.listen(engine, "before_cursor_execute", refuse)
+        with pytest.raises(OSError, match="no space left"):
+            waits(sessions)
+        event.remove(engine, "before_cursor_execute", refuse)
         assert waits(sessions) == before
 
 

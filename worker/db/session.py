@@ -130,7 +130,6 @@ def _begin_sqlite(connection: Connection, *, clock: WallClock) -> None:
     while not clock.is_followed():
         # In a transaction of its own, under the write lock: work that fails must not take it back.
         clock.follow(connection)
-        connection.exec_driver_sql("COMMIT")
         _begin_writing(connection)
 
 

@@ -52,24 +52,30 @@ class WallClock:
         return self.booted_at is not None and abs(booted_at() - self.booted_at) < SMALLEST_STEP_S
 
     def follow(self, connection: Connection) -> None:
-        """Move what waits if the wall clock was set, in the writing transaction that was begun for this."""
+        """Move what waits if the wall clock was set, in the writing transaction that was begun; commit that.
+
+        This process goes by the new clock only once the file does: a full disk may refuse the move.
+        """
+        followed = self._follow(connection)
+        connection.exec_driver_sql("COMMIT")
+        self.booted_at = followed
+
+    def _follow(self, connection: Connection) -> float:
         begun, boot = booted_at(), boot_name()
         if connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name = 'clock'").first() is None:
-            self.booted_at = begun  # not migrated yet: nothing waits
-            return
+            return begun  # not migrated yet: nothing waits
         known = connection.exec_driver_sql("SELECT boot, booted_at FROM clock").one_or_none()
         if known is not None and boot is not None and known.boot == boot:
             step = begun - known.booted_at
             if abs(step) < SMALLEST_STEP_S:
-                self.booted_at = known.booted_at
-                return
+                return float(known.booted_at)
             _move(connection, step=step)
         connection.exec_driver_sql(
             "INSERT INTO clock (id, boot, booted_at) VALUES (1, ?, ?)"
             " ON CONFLICT (id) DO UPDATE SET boot = excluded.boot, booted_at = excluded.booted_at",
             (boot or "", begun),
         )
-        self.booted_at = begun
+        return begun
 
 
 def _move(connection: Connection, *, step: float) -> None:
