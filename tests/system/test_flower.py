@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +22,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.system.debian import program
+from tests.system.waiting import PATIENCE_S, wait_until
 from tests.test_monitoring import ROOT
 from worker.embedded.children import spawn
 from worker.embedded.valkey import free_port
@@ -35,7 +35,6 @@ from worker.sandbox.verification import make_verifier
 # A busy machine takes its time: the first test starts an installation and a browser, and waits for a webhook.
 pytestmark = pytest.mark.timeout(600)
 
-PATIENCE_S = 120.0
 API_KEY = "sk-of-the-gateway"
 SECRET = "whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="
 LOGIN = ("me", "of-flower")
@@ -82,20 +81,6 @@ class Installation:
     def succeeded(self, name: str) -> Mapping[str, dict[str, object]]:
         """Return the Celery tasks of a name that Flower has seen succeed."""
         return self.call("GET", f"/api/tasks?taskname={name}&state=SUCCESS&limit=1000")
-
-
-def wait_until(condition: Callable[[], object], *, what: str) -> None:
-    """Return when the condition holds; a server that does not answer yet, or not well, is no failure."""
-    deadline = time.monotonic() + PATIENCE_S
-    problem = ""
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except httpx.HTTPError as error:
-            problem = f": {error!r}"
-        time.sleep(0.2)
-    pytest.fail(f"{what}: not within {PATIENCE_S} s{problem}")
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +185,7 @@ def test_the_worker_is_seen(installation: Installation, browser: webdriver.Chrom
     """The page of workers shows ours, online."""
     (name,) = installation.call("GET", "/api/workers")
 
-    text = page(browser, installation, "/workers", until="\nOnline ")
+    text = page(browser, installation, "/workers", until=f"\n{name}\nOnline ")
     assert name in text
 
 

@@ -6,8 +6,7 @@ import json
 import re
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from tests.factory import add_attempt, add_delivery, add_gateway
 from tests.system.debian import program
+from tests.system.waiting import PATIENCE_S, wait_until
 from tests.test_monitoring import ROOT, RULES, RULES_FILE, expressions
 from worker.db.session import make_engine, make_sessions
 from worker.embedded.children import spawn
@@ -24,7 +24,6 @@ from worker.embedded.valkey import free_port
 
 pytestmark = pytest.mark.timeout(600)  # a busy machine takes its time
 
-PATIENCE_S = 120.0
 SCRAPE_EVERY = "5s"  # which is also how long a scrape may take
 
 
@@ -82,20 +81,6 @@ def prometheus(exporter: str, tmp_path: Path) -> Iterator[str]:
 def wait_for(url: str) -> None:
     """Return when `url` answers 200."""
     wait_until(lambda: httpx.get(url).status_code == httpx.codes.OK, what=f"{url} answers")
-
-
-def wait_until(condition: Callable[[], object], *, what: str) -> None:
-    """Return when the condition holds; a server that does not answer yet is no failure."""
-    deadline = time.monotonic() + PATIENCE_S
-    problem = ""
-    while time.monotonic() < deadline:
-        try:
-            if condition():
-                return
-        except httpx.TransportError as error:
-            problem = f": {error!r}"
-        time.sleep(0.1)
-    pytest.fail(f"{what}: not within {PATIENCE_S} s{problem}")
 
 
 def asked(address: str, query: str) -> list[dict[str, Any]]:
