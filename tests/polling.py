@@ -78,6 +78,18 @@ class Gateways:
             )
 
 
+def add_due(sessions: Sessions, *task_ids: str, gateway: str, now: datetime, **columns: object) -> int:
+    """Insert a batch that is due, with these tasks, enqueued 10 s ago; return its id."""
+    values = {"enqueued_at": now - timedelta(seconds=10)} | columns
+    with sessions.begin() as session:
+        if session.get(Gateway, gateway) is None:
+            add_gateway(session, name=gateway)
+        batch_id = add_batch(session, gateway=gateway, next_poll_at=now, youngest_at=values["enqueued_at"])
+        for task_id in task_ids:
+            add_task(session, gateway=gateway, task_id=task_id, poll_batch_id=batch_id, **values)
+    return batch_id
+
+
 @dataclass
 class Bench:
     """A poller on a real database with a client that a test steers."""
@@ -131,16 +143,7 @@ class Bench:
 
     def add(self, *task_ids: str, gateway: str = "hub", **columns: object) -> int:
         """Insert a due batch with these tasks, enqueued 10 s ago; return its id."""
-        values = {"enqueued_at": self.now - timedelta(seconds=10)} | columns
-        with self.sessions.begin() as session:
-            if session.get(Gateway, gateway) is None:
-                add_gateway(session, name=gateway)
-            batch_id = add_batch(
-                session, gateway=gateway, next_poll_at=self.now, youngest_at=values["enqueued_at"]
-            )
-            for task_id in task_ids:
-                add_task(session, gateway=gateway, task_id=task_id, poll_batch_id=batch_id, **values)
-        return batch_id
+        return add_due(self.sessions, *task_ids, gateway=gateway, now=self.now, **columns)
 
     def make_due(self) -> None:
         """Let every cool-down and every wait be over."""

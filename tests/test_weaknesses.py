@@ -15,8 +15,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import select, update
 
-from tests.factory import HOOK, add_batch, add_gateway, add_task
+from tests.factory import HOOK
 from tests.peer import Say, good, item, scripted
+from tests.polling import add_due
 from worker.batches import PolledGateway
 from worker.clients.endpoint import Post
 from worker.clients.exchange import Exchange, exchange_of
@@ -93,15 +94,7 @@ class Bench:
 
     def add(self, *task_ids: str, gateway: str = "hub", **columns: object) -> None:
         """Insert a due batch with these tasks, enqueued 10 s ago."""
-        values = {"enqueued_at": self.now - timedelta(seconds=10)} | columns
-        with self.sessions.begin() as session:
-            if session.get(Gateway, gateway) is None:
-                add_gateway(session, name=gateway)
-            batch = add_batch(
-                session, gateway=gateway, next_poll_at=self.now, youngest_at=values["enqueued_at"]
-            )
-            for task_id in task_ids:
-                add_task(session, gateway=gateway, task_id=task_id, poll_batch_id=batch, **values)
+        add_due(self.sessions, *task_ids, gateway=gateway, now=self.now, **columns)
 
     def poll(self) -> dict[str, object]:
         """Run the poller once."""

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import BinaryIO
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
 from worker.cli.failures import explain_database
 from worker.cli.lines import Line, read_lines
-from worker.cli.terminal import console, one_line, print_json
+from worker.cli.terminal import one_line, print_json, progress
 from worker.db.session import Sessions
 from worker.intake import Enqueued, put_under_watch
 from worker.request import Policy, Refused, Request
@@ -36,14 +35,13 @@ class Tally:
 def enqueue_lines(sessions: Sessions, *, stream: BinaryIO, policy: Policy, as_json: bool) -> None:
     """Take all lines of `stream` that can be taken; name the others on stderr and end with exit code 1."""
     tally = Tally()
-    stderr = console(stderr=True)
     columns = (TextColumn("lines read"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=stderr, transient=True, disable=not sys.stderr.isatty()) as progress:
-        bar = progress.add_task("", total=_size(stream))
+    with progress(*columns) as shown:
+        bar = shown.add_task("", total=_size(stream))
         for lines in _grouped(read_lines(stream)):
             for number, reason in _take(sessions, lines=lines, policy=policy, tally=tally):
-                stderr.print(f"line {number}: {reason}", soft_wrap=True)
-            progress.update(bar, completed=lines[-1].end)
+                shown.console.print(f"line {number}: {reason}", soft_wrap=True)
+            shown.update(bar, completed=lines[-1].end)
     if as_json:
         print_json(tally)
     else:

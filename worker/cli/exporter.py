@@ -11,6 +11,7 @@ import click
 from worker import logs
 from worker.celery import QUEUES, known_secrets
 from worker.cli.connections import open_database
+from worker.cli.listening import HOST, port_option
 from worker.cli.terminal import examples
 from worker.metrics.exporter import Exporter
 from worker.metrics.serving import PORT, serving
@@ -24,14 +25,8 @@ from worker.settings import LogFormat, load_settings
         f"curl http://127.0.0.1:{PORT}/metrics",
     )
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=PORT,
-    show_default=True,
-    help="0 takes a free one.",
-)
+@HOST
+@port_option(PORT)
 def exporter(*, host: str, port: int) -> None:
     """Serve metrics for Prometheus until Ctrl-C or SIGTERM: one exporter for all workers of a database.
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
 from worker.cli.connections import open_database
 from worker.cli.failures import explain_database
-from worker.cli.terminal import JSON, console, examples, print_json
+from worker.cli.terminal import JSON, examples, print_json, progress
 from worker.db.session import Sessions, reading
 from worker.prune import count_past, pruned
 from worker.settings import Settings, load_settings
@@ -45,14 +44,12 @@ def _prune(sessions: Sessions, *, settings: Settings, total: int) -> dict[str, i
     """Delete all that is past its time, with a bar where a person looks; return how much of each went."""
     removed = dict.fromkeys(NAMES, 0)
     columns = (TextColumn("Suno tasks"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(
-        *columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as progress:
-        bar = progress.add_task("", total=total)
+    with progress(*columns) as shown:
+        bar = shown.add_task("", total=total)
         try:
             for what, number in pruned(sessions, retention=settings.retention, stop=threading.Event()):
                 removed[what] += number
-                progress.update(bar, completed=removed["suno_tasks"])
+                shown.update(bar, completed=removed["suno_tasks"])
         except (DBAPIError, KeyboardInterrupt) as error:
             why = explain_database(error) if isinstance(error, DBAPIError) else "interrupted"
             raise click.ClickException(

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, TimeElapsedColumn
 from rich.text import Text
 from sqlalchemy.exc import DBAPIError
 
@@ -16,7 +15,7 @@ from worker.cli.connections import open_database
 from worker.cli.failures import explain_database
 from worker.cli.moments import Moment, at_moment
 from worker.cli.recovery_report import Recovery, origins_section, recovery_json, summary
-from worker.cli.terminal import JSON, at, console, examples, print_json, print_sections
+from worker.cli.terminal import JSON, at, examples, print_json, print_sections, progress
 from worker.core.hooks import BadHook
 from worker.core.webhook import origin_of
 from worker.db.clock import read_now
@@ -107,16 +106,14 @@ def _recover(sessions: Sessions, wanted: Recovery) -> int:
     total = min(wanted.found, recovery.MOST)
     columns = (BarColumn(), MofNCompleteColumn(), Rate(), TimeElapsedColumn())
     done = 0
-    with Progress(
-        *columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-    ) as progress:
-        bar = progress.add_task("", total=total)
+    with progress(*columns) as shown:
+        bar = shown.add_task("", total=total)
         try:
             for group in recovery.recover(
                 sessions, since=wanted.since, until=wanted.until, origin=wanted.origin
             ):
                 done += group
-                progress.update(bar, completed=done)
+                shown.update(bar, completed=done)
         except (DBAPIError, KeyboardInterrupt) as error:
             why = explain_database(error) if isinstance(error, DBAPIError) else "interrupted"
             raise click.ClickException(

@@ -17,13 +17,14 @@ from pathlib import Path
 import click
 from aiohttp import web
 
+from worker.cli.listening import HOST, port_option
 from worker.cli.scenario import announce, chosen_scenario
 from worker.cli.terminal import examples, one_line, printable
 from worker.core.signature import new_secret
 from worker.sandbox.faults import FaultKind
 from worker.sandbox.front_desk import SeenRequest
 from worker.sandbox.gateway import SandboxGateway
-from worker.sandbox.hosting import LOOPBACK, serving
+from worker.sandbox.hosting import serving
 from worker.sandbox.receiver import SandboxReceiver, Webhook
 from worker.sandbox.sources import variables
 from worker.sandbox.verification import ExtraMissing, make_verifier
@@ -32,7 +33,6 @@ GATEWAY_PORT = 8100
 RECEIVER_PORT = 8200
 ENTROPY_BYTES = 32
 
-HOST = click.option("--host", default=LOOPBACK, show_default=True, help="Address to listen on.")
 
 GATEWAY_EXAMPLES = examples(
     "suno-worker sandbox gateway --seconds 3",
@@ -57,13 +57,7 @@ def sandbox() -> None:
 
 @sandbox.command(epilog=GATEWAY_EXAMPLES)
 @HOST
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=GATEWAY_PORT,
-    show_default=True,
-    help="0 takes a free one.",
-)
+@port_option(GATEWAY_PORT)
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
@@ -100,13 +94,7 @@ def gateway(*, host: str, port: int, seconds: float, api_key: str | None, scenar
 
 @sandbox.command(epilog=RECEIVER_EXAMPLES)
 @HOST
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=RECEIVER_PORT,
-    show_default=True,
-    help="0 takes a free one.",
-)
+@port_option(RECEIVER_PORT)
 @click.option(
     "--secret",
     "chosen",

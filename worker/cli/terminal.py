@@ -19,6 +19,7 @@ import msgspec
 from rich.cells import cell_len
 from rich.columns import Columns
 from rich.console import Console, Group
+from rich.progress import Progress, ProgressColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -92,6 +93,11 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console on the stdout or stderr of this moment that takes text literally."""
     file = sys.stderr if stderr else sys.stdout
     return Console(file=file, highlight=False, markup=False, emoji=False)
+
+
+def progress(*columns: ProgressColumn) -> Progress:
+    """Return a bar on stderr that leaves no trace: where no person looks there is none."""
+    return Progress(*columns, console=console(stderr=True), transient=True, disable=not sys.stderr.isatty())
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever msgspec can encode
