@@ -1,6 +1,6 @@
 """What every proof needs: a clean start, a clock that stands until told, steps that begin at the same moment.
 
-A step of a history is several transactions, so a history costs 0.3 s on SQLite and up to 0.65 s on PostgreSQL,
+A step of a history is several transactions, so a history costs 0.3 s on SQLite, up to 0.65 s on PostgreSQL,
 and there are fewer than a property has examples: 25 in a run of the tests, 500 with HYPOTHESIS_PROFILE=long.
 """
 
