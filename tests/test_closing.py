@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import functools
 import gc
+import time
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from celery.beat import Scheduler, Service
 from kombu.exceptions import OperationalError
 
 from tests.chaos.proxy import Proxy, serve_proxy
+from tests.programs import PATIENCE_S
 from worker.beat import prepare_connections
 from worker.closing import CLOSING_REDIS
 from worker.embedded.valkey import HOST
@@ -130,6 +133,27 @@ def test_a_connection_that_never_was_leaves_nothing(url: str, proxy: Proxy) -> N
         assert open_in_vain()() is None
     finally:
         gc.enable()
+
+
+def test_a_silent_connection_is_given_up(url: str, broker_url: str, proxy: Proxy) -> None:
+    """Nothing comes over it any more and nobody says so: what the exchange tells is heard over another."""
+    heard: list[object] = []
+    with (
+        kombu.Connection(
+            url.replace("redis://", f"{CLOSING_REDIS}://"),
+            transport_options={"health_check_interval": 1, "socket_timeout": 1},
+        ) as connection,
+        kombu.Connection(broker_url) as teller,
+        kombu.Consumer(connection.channel(), [QUEUE], on_message=heard.append, no_ack=True),
+    ):
+        assert proxy.half_open() == 2
+        end = time.monotonic() + PATIENCE_S
+        while not heard and time.monotonic() < end:
+            teller.Producer().publish({}, exchange="told", declare=[QUEUE.exchange])
+            with suppress(TimeoutError):
+                connection.drain_events(timeout=0.5)
+
+    assert heard
 
 
 @pytest.fixture

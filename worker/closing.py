@@ -63,6 +63,16 @@ class ClosingTransport(kombu_redis.Transport):
         poller: Any = self.cycle
         self._own_poller = poller.poller  # a worker puts its event loop's in the place, which stays open
 
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:  # noqa: ANN401  # kombu's own
+        """Wait for what is told. One that listens and hears nothing asks at times whether anybody is there.
+
+        kombu asks in an event loop only; elsewhere a connection that fell silent would be listened to for
+        hours, and Beat would not answer whether it ticks.
+        """
+        poller: Any = self.cycle
+        poller.maybe_check_subclient_health()
+        super().drain_events(connection, timeout)
+
     def close_connection(self, connection: Any) -> None:  # noqa: ANN401  # kombu's own
         """Close the channels, and the poller that was made for them."""
         try:
