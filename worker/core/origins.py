@@ -10,9 +10,9 @@ outcomes of POSTs in the order in which they are recorded:
   one POST at a time probes, and any other answer closes it. A 500 or 404 is an answer of one path at a shared
   host and holds nobody else up; a connection that breaks off half-way says nothing either way.
 
-A third one keeps hosts apart: none is raised far above its part of the slots while others want some. Within a
-process, a receiver that took nothing within 10 s gets at most 16
-slots, and a quarter of all slots is kept for receivers whose last word was an answer.
+A third one keeps hosts apart: none is raised far above its part of the slots while others want some. Within
+a process, a receiver that took nothing within 10 s gets at most 16 slots, and a quarter of all slots is kept
+for receivers whose last word was an answer.
 
 Nothing is lost or counted while a delivery waits behind an open breaker.
 """
