@@ -33,6 +33,9 @@ _OF_BATCHES = (
     .where(SunoTask.poll_batch_id.in_(bindparam("batch_ids", expanding=True)))
     .order_by(SunoTask.id)
 )
+_FOUND = select(
+    SunoTask.gateway, SunoTask.task_id, SunoTask.action, SunoTask.notify_hook, SunoTask.status
+).where(SunoTask.gateway == bindparam("of"), among(SunoTask.task_id, "task_ids"))
 _HELD = (
     select(SunoTask.id, SunoTask.status, SunoTask.notify_hook)
     .where(among(SunoTask.id, "ids"))
@@ -73,10 +76,7 @@ class Held:
 
 def find(session: Session, *, gateway: str, task_ids: Iterable[str]) -> dict[str, Existing]:
     """Return those of `task_ids` that are watched at `gateway`."""
-    columns = (SunoTask.gateway, SunoTask.task_id, SunoTask.action, SunoTask.notify_hook, SunoTask.status)
-    rows = run(
-        session, select(*columns).where(SunoTask.gateway == gateway, SunoTask.task_id.in_(list(task_ids)))
-    )
+    rows = run(session, _FOUND, {"of": gateway, "task_ids": list(task_ids)})
     return {row.task_id: Existing(**row._mapping) for row in rows}  # noqa: SLF001 - a public name of SQLAlchemy
 
 
