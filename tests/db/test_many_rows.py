@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import event, select, text
 
 from tests.factory import NOW, add_batch, add_gateway, add_task
 from worker.db.many_rows import insert_rows, update_rows
 from worker.db.models import PollBatch, SunoTask, Transition
-from worker.db.session import Sessions
+from worker.db.session import Sessions, make_engine, make_sessions
 
 ODD = [
     "",
@@ -74,6 +75,29 @@ def test_rows_are_inserted_in_their_order(sessions: Sessions) -> None:
         )
     with sessions() as session:
         assert list(session.scalars(select(Transition.to_status).order_by(Transition.id))) == words
+
+
+def test_a_change_of_a_few_rows_reads_no_others(postgresql_url: str) -> None:
+    """Four batches of two thousand are found by their keys, whatever the server takes their JSON for."""
+    engine = make_engine(postgresql_url)
+    sent: list[tuple[str, Any]] = []
+    with make_sessions(engine).begin() as session:
+        add_gateway(session)
+        columns = {"gateway": "hub", "action": "MUSIC", "next_poll_at": NOW, "youngest_at": NOW}
+        insert_rows(session, PollBatch, [columns] * 2_000)
+        ids = list(session.scalars(select(PollBatch.id).limit(4)))
+        session.execute(text("ANALYZE poll_batches"))
+        event.listen(engine, "before_cursor_execute", lambda *said: sent.append((said[2], said[3])))
+        rows = [{"row_id": one, "claims_seen": 0, "leased_until": NOW} for one in ids]
+        update_rows(session, PollBatch, rows, seen=(("id", "row_id"), ("claims", "claims_seen")))
+        ((statement, parameters),) = sent
+        plan = "\n".join(
+            line for (line,) in session.connection().exec_driver_sql(f"EXPLAIN {statement}", parameters)
+        )
+    engine.dispose()
+
+    assert "using pk_poll_batches" in plan or "on pk_poll_batches" in plan
+    assert "Seq Scan on poll_batches" not in plan
 
 
 def test_no_rows_are_no_statement(sessions: Sessions) -> None:
