@@ -14,6 +14,7 @@ meets a 404 is discarded: it has had its time.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -86,6 +87,7 @@ def _unix(at: datetime | None) -> int:
     return 0 if at is None else int(at.timestamp())
 
 
+@functools.lru_cache(maxsize=256)  # most tasks have the same few hooks
 def origin_of(url: str) -> str:
     """Return `scheme://host:port` of a checked URL: lower case, IDNA, the port always written."""
     parts = split_hook(url)

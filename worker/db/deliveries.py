@@ -8,15 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.webhook import Result
 from worker.db import origins
 from worker.db.delivery_claims import Claim
+from worker.db.many_rows import insert_rows
 from worker.db.models import Attempt, Delivery, SunoTask
-from worker.db.statements import among, insert_rows, run, table_of
+from worker.db.statements import among, run, table_of
 
 # The one event there is: the Suno task has ended. A delivery is unique for its task and event.
 FINISHED = "finished"
@@ -76,9 +77,9 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
     if not owed:
         return
     origins.make_due(session, origins={one.origin for one in owed}, now=now)
-    run(
+    insert_rows(
         session,
-        insert(Delivery),
+        Delivery,
         [
             {
                 "id": one.id,

@@ -50,7 +50,9 @@ POSTGRESQL_OPTIONS = {
     "application_name": "suno-worker",
     # Nobody waits without end: not for a row that a stranger's open transaction holds (its `worker.enqueue`
     # of the same id), not for a statement gone astray, not behind a worker that stopped in mid-transaction.
-    "options": "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s",
+    # In UTC, times come as they are kept; each of another zone would have to be converted.
+    "options": "-c lock_timeout=10s -c statement_timeout=60s -c idle_in_transaction_session_timeout=60s"
+    " -c timezone=UTC",
 }
 
 Sessions = sessionmaker[Session]
