@@ -157,7 +157,7 @@ RATIOS = (
         what="answer of the gateway to POST at the receiver, p99",
         unit="ms",
         most=50,
-        limited_by="two transactions and a message over the broker between them",
+        limited_by="the two transactions between them: the record of the answer, the claim of the delivery",
     ),
     Figure(
         key="idle_core_share",

@@ -25,7 +25,7 @@ from worker.db import deliveries, origins
 from worker.db.clock import read_now
 from worker.db.deliveries import Claim, Lease
 from worker.db.origins import InFlight
-from worker.stream import Claimed
+from worker.looks import Claimed
 
 ORIGINS = 32  # of one claim
 LARGEST_CLAIM = 200  # deliveries of one claim: a transaction of milliseconds on either database
