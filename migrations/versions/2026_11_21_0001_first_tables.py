@@ -1,7 +1,7 @@
 """The first tables.
 
 Why: everything that has to survive a crash is a row: watched tasks, the poll batches that schedule them, the
-outbox of deliveries and its attempts. `worker/db/models.py` explains each table.
+outbox of deliveries and its attempts. `worker.db.models` explains each table.
 """
 
 from __future__ import annotations

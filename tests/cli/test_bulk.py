@@ -46,6 +46,13 @@ def test_a_file_is_taken_line_by_line(cli: Cli, sessions: Sessions, folder: Path
     assert watched(sessions) == {f"song-{number}" for number in range(1, 250) if number not in {7, 100}}
 
 
+def test_one_bad_line_is_told_of_as_one(cli: Cli) -> None:
+    """The last line of the error is a sentence also then."""
+    result = cli("enqueue", "--file", "-", stdin=line("song-1", action="VIDEO"))
+
+    assert result.stderr.splitlines()[-1] == "Error: 1 line was refused: correct it and send it again"
+
+
 def test_stdin_is_a_file_too(cli: Cli, sessions: Sessions) -> None:
     """`--file -` reads stdin; the last line needs no end, empty lines and Windows' signs do no harm."""
     stdin = "\ufeff" + line("song-1").replace("\n", "\r\n") + "\n  \n" + line("song-2").rstrip("\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -46,10 +47,11 @@ class Running:
 
 
 @contextmanager
-def running(*arguments: str) -> Iterator[Running]:
+def running(*arguments: str, secret: str = "") -> Iterator[Running]:
     """Run a verb of the sandbox on a free port for the block; it must end by itself at SIGTERM."""
     command = [sys.executable, "-m", "worker", "sandbox", *arguments, "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "WORKER_WEBHOOK_SECRET": secret}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield Running(process)
         finally:
@@ -143,7 +145,7 @@ def test_the_receiver_verifies_and_tells() -> None:
         "webhook-signature": Webhook(SECRET).sign("msg_1", now, BODY),
         "webhook-attempt": "1",
     }
-    with running("receiver", "--secret", SECRET, "--answer", "503") as receiver:
+    with running("receiver", "--answer", "503", secret=SECRET) as receiver:
         url = receiver.read_until(r"^Receiver at (http://\S+);")[1]
         answers = [
             httpx.post(f"{url}/hook", content=BODY, headers=headers),
@@ -164,7 +166,7 @@ def test_the_receiver_verifies_and_tells() -> None:
 
 
 def test_the_receiver_makes_a_secret_when_it_has_none() -> None:
-    """Without `--secret` a new one is printed, ready for a worker's environment."""
+    """Where the environment has none a new one is printed, ready for a worker's environment."""
     with running("receiver") as receiver:
         receiver.read_until("^Use http://127")
     exports = dict(line.partition("export ")[2].split("=", 1) for line in receiver.lines if "export " in line)
@@ -189,10 +191,10 @@ def test_a_taken_port_is_one_line() -> None:
 
 def test_a_broken_secret_is_a_wrong_usage() -> None:
     """A secret that is none is refused with exit code 2, and not repeated."""
-    outcome = CliRunner().invoke(sandbox, ["receiver", "--secret", "whsec_x"])
+    outcome = CliRunner(env={"WORKER_WEBHOOK_SECRET": "whsec_x"}).invoke(sandbox, ["receiver"])
 
     assert outcome.exit_code == 2
-    assert "--secret: secret: not `whsec_` and base64" in outcome.output
+    assert "Error: WORKER_WEBHOOK_SECRET: what follows whsec_ is not base64" in outcome.output
     assert "whsec_x" not in outcome.output
 
 

@@ -47,7 +47,10 @@ def enqueue_lines(sessions: Sessions, *, stream: BinaryIO, policy: Policy, as_js
     else:
         click.echo(f"{tally.created} now watched, {tally.known} watched already, {tally.refused} refused")
     if tally.refused:
-        raise click.ClickException(f"{tally.refused} lines were refused: correct them and send them again")
+        them = "1 line was refused: correct it and send it"
+        if tally.refused > 1:
+            them = f"{tally.refused} lines were refused: correct them and send them"
+        raise click.ClickException(f"{them} again")
 
 
 def _take(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import secrets
 import signal
 from collections.abc import Callable
@@ -28,10 +29,12 @@ from worker.sandbox.hosting import serving
 from worker.sandbox.receiver import SandboxReceiver, Webhook
 from worker.sandbox.sources import variables
 from worker.sandbox.verification import ExtraMissing, make_verifier
+from worker.settings.values import read_secrets
 
 GATEWAY_PORT = 8100
 RECEIVER_PORT = 8200
 ENTROPY_BYTES = 32
+SECRET_VARIABLE = "WORKER_WEBHOOK_SECRET"  # noqa: S105 - its name
 
 
 GATEWAY_EXAMPLES = examples(
@@ -42,7 +45,7 @@ GATEWAY_EXAMPLES = examples(
 )
 RECEIVER_EXAMPLES = examples(
     "suno-worker sandbox receiver",
-    'suno-worker sandbox receiver --secret "$WORKER_WEBHOOK_SECRET" --answer 503 --times 2',
+    "suno-worker sandbox receiver --answer 503 --times 2",
     "curl http://127.0.0.1:8200/received",
 )
 
@@ -95,34 +98,40 @@ def gateway(*, host: str, port: int, seconds: float, api_key: str | None, scenar
 @sandbox.command(epilog=RECEIVER_EXAMPLES)
 @HOST
 @port_option(RECEIVER_PORT)
-@click.option(
-    "--secret",
-    "chosen",
-    multiple=True,
-    help="The `whsec_…` to verify with, several during a rotation; without it a new one.",
-)
 @click.option("--answer", type=click.IntRange(200, 599), help="Answer with this status instead of 200 …")
 @click.option("--times", type=click.IntRange(min=1), default=1, show_default=True, help="… so many times.")
-def receiver(*, host: str, port: int, chosen: tuple[str, ...], answer: int | None, times: int) -> None:
-    """Receive webhooks: verify each signature, print one line for each, show all at /received."""
+def receiver(*, host: str, port: int, answer: int | None, times: int) -> None:
+    """Receive webhooks: verify each signature, print one line for each, show all at /received.
+
+    Signatures are verified with WORKER_WEBHOOK_SECRET, as the worker makes them; without it a new secret is
+    printed.
+    """
+    chosen = _known_secrets()
     whsec = chosen or (new_secret(secrets.token_bytes(ENTROPY_BYTES)),)
     try:
         listening = SandboxReceiver(clock=_clock, verify=make_verifier(whsec), say=_say_webhook)
     except ExtraMissing as error:
         raise click.ClickException(str(error)) from error
-    except ValueError as error:
-        raise click.BadParameter(str(error), param_hint="--secret") from error
     if answer is not None:
         listening.answer_with(answer, times=times)
 
     def greet(url: str) -> None:
         click.echo(f"Receiver at {url}; a worker may send to it with:\n")
         if not chosen:
-            click.echo(f"  export WORKER_WEBHOOK_SECRET={whsec[0]}")
+            click.echo(f"  export {SECRET_VARIABLE}={whsec[0]}")
         click.echo(f"  export WORKER_WEBHOOK_ALLOW={host}")
         click.echo(f"\nUse {url}/hook as notify_hook. What came: {url}/received\n")
 
     _serve(listening.app(), host=host, port=port, greet=greet)
+
+
+def _known_secrets() -> tuple[str, ...]:
+    """Return those of the environment; on the command line, every user of the machine could read them."""
+    try:
+        known = read_secrets(os.environ.get(SECRET_VARIABLE, ""))
+    except ValueError as error:
+        raise click.UsageError(f"{SECRET_VARIABLE}: {error}") from error
+    return tuple(one.get_secret_value() for one in known)
 
 
 def _serve(app: web.Application, *, host: str, port: int, greet: Callable[[str], None]) -> None:

@@ -16,8 +16,8 @@ from worker.db.models import Attempt, Rejection, Transition
 from worker.db.session import Sessions
 from worker.metrics.counters import Counters
 
-PAGE_LIMIT = timedelta(seconds=3)
-GOES_ON_FOR_S = 2.0  # one look reads pages for so long; the rest is for the next
+PAGE_LIMIT = timedelta(seconds=2)
+GOES_ON_FOR_S = 1.0  # one look reads pages for so long; the rest is for the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
