@@ -24,7 +24,7 @@ from worker.db.session import make_engine
 
 SUNO_WORKER = [sys.executable, "-m", "worker"]
 SETTLE_S = 10.0
-PARTS = {"worker": " worker", "beat": " beat", "broker": "valkey-server", "up": " up"}
+PARTS = {"worker": "worker()", "beat": "beat()", "broker": "valkey-server", "up": " up"}
 IN_FLIGHT = 1_000
 HANGING = 64
 CALM_S = 5.0
@@ -73,7 +73,7 @@ def busy(sizes: Sizes) -> dict[str, float]:
         fill_pending(engine, pending=sizes.pending[-1], plain=False)
         fill_outbox(database, ports=ports, count=4 * IN_FLIGHT, known=True, due=True, beside=True)
         settings = set_up.settings(database=database, gateway=gateway) | {"WORKER_WEBHOOK_TIMEOUT": "60"}
-        with set_up.worker_and_beat(settings) as roots:
+        with set_up.worker_and_beat(settings, as_up_does=True) as roots:
             with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 held = most_held(connection)
             memory = memory_mib(roots["worker"])

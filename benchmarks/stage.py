@@ -20,6 +20,7 @@ from threading import Event
 from sqlalchemy import text
 
 from tests.servers import PostgresServer, serve_postgres
+from worker.cli.up import BEAT, WORKER
 from worker.db.migrate import upgrade
 from worker.db.session import make_engine
 from worker.embedded.children import Child, spawn
@@ -66,12 +67,15 @@ class Stage:
             self.postgres.drop_database(name)
 
     @contextmanager
-    def worker_and_beat(self, settings: Mapping[str, str]) -> Iterator[dict[str, int]]:
-        """Run one worker process and Beat; give their process ids."""
+    def worker_and_beat(
+        self, settings: Mapping[str, str], *, as_up_does: bool = False
+    ) -> Iterator[dict[str, int]]:
+        """Run one worker process and Beat, by Celery's command or as `up` starts them; give their ids."""
         celery = [sys.executable, "-m", "celery", "-A", "worker"]
+        programs = (WORKER, BEAT) if as_up_does else ([*celery, "worker"], [*celery, "beat"])
         with (
-            running([*celery, "worker"], settings=settings, log=self.folder / "worker.log") as worker,
-            running([*celery, "beat"], settings=settings, log=self.folder / "beat.log", ready="") as beat,
+            running(programs[0], settings=settings, log=self.folder / "worker.log") as worker,
+            running(programs[1], settings=settings, log=self.folder / "beat.log", ready="") as beat,
         ):
             wait_for_first_tick(settings["WORKER_DATABASE_URL"])
             yield {"worker": worker.process.pid, "beat": beat.process.pid}

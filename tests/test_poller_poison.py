@@ -34,7 +34,7 @@ def clock(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the bench's `now` be the database's time; it stands still, so no run waits for what is due soon."""
     for module in ("poller", "recording"):
         monkeypatch.setattr(f"worker.{module}.read_now", lambda _session: bench.now)
-    monkeypatch.setattr("worker.stream.LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr("worker.looks.LOOK_EVERY_S", 0.01)
 
 
 def batch_of(bench: Bench, task_id: str) -> PollBatch:

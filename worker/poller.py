@@ -23,9 +23,10 @@ from worker.core.lifecycle import Limits
 from worker.db.clock import read_now
 from worker.db.persist import describe, is_passing
 from worker.db.session import Sessions
+from worker.looks import Claimed
 from worker.recording import Counts, Recorder
 from worker.release import Pace
-from worker.stream import Claimed, Stream, Submit
+from worker.stream import Stream, Submit
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,10 @@ class Poller:
     def wake(self) -> None:
         """Have a run that waits look up at once, at what is due and whether it is to stop."""
         self._stream.ring()
+
+    def expects_answers(self) -> bool:
+        """Whether an answer may come to this process before Beat's next tick."""
+        return self._stream.expects_outcomes
 
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""

@@ -26,7 +26,7 @@ from worker.db.clock import read_now
 from worker.db.deliveries import Lease
 from worker.db.delivery_claims import Claim, claim
 from worker.db.origins import InFlight
-from worker.stream import Claimed
+from worker.looks import Claimed
 
 ORIGINS = 32  # of one claim
 LARGEST_CLAIM = 200  # deliveries of one claim: a transaction of milliseconds on either database
