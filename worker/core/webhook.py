@@ -18,18 +18,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv6Address
 from typing import assert_never
+from urllib.parse import quote
 
 import msgspec
 
-from worker.core.addresses import normal_host
 from worker.core.hooks import DEFAULT_PORTS, split_hook
+from worker.core.hosts import host_of
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.schedule import SUSPECT_SCHEDULE, parse_retry_after, retry_wait
 from worker.core.signature import sign
 
 LONGEST_RETRY_AFTER = timedelta(hours=12)
+_LONGEST_HOST = 253  # of a name, and what fits into an index of either database in any case
 _DELIVERED = range(200, 300)
 _GONE = 410
 _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
@@ -87,10 +88,18 @@ def _unix(at: datetime | None) -> int:
 
 
 def origin_of(url: str) -> str:
-    """Return `scheme://host:port` of a checked URL: lower case, IDNA, the port always written."""
+    """Return `scheme://host:port` of a hook: lower case, IDNA, the port always written.
+
+    A hook that was stored under earlier rules may have a host that is none by today's. It gets an origin that
+    no host can have, percent-encoded, and its POST will be refused: to write a result never fails for it.
+    """
     parts = split_hook(url)
-    name = parts.hostname or ""
-    host = f"[{IPv6Address(name)}]" if "[" in parts.netloc else normal_host(name)
+    try:
+        host = host_of(parts)
+    except ValueError:
+        host = quote(parts.hostname or "", safe="%", errors="replace")[:_LONGEST_HOST]
+    if ":" in host:
+        host = f"[{host}]"
     return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
 
 
