@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 
+from tests.clients.hostile import hold_tls_open
 from tests.clients.name_server import name_server
-from tests.clients.peers import OK, Connection, Peer, answering, listen
+from tests.clients.peers import OK, Connection, Peer, answering, listen, trusting_tls
 from worker.clients import idle, names
 from worker.clients.connections import Connections
 from worker.clients.line import Line, Silence
@@ -23,15 +25,19 @@ pytestmark = pytest.mark.anyio
 
 LONG = timedelta(seconds=30)  # a time that no test reaches
 SHORT = timedelta(milliseconds=50)  # one that a test does reach
+PATIENCE_S = 10  # what a failing test takes: less than the 30 s that an event loop gives a TLS session to end
 
 
 @asynccontextmanager
 async def pool(
-    *, keep_alive: timedelta = LONG, nameservers: list[str] | None = None
+    *,
+    keep_alive: timedelta = LONG,
+    nameservers: list[str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Connections]:
     """Give a pool without a guard."""
     lookup = Lookup(nameservers=nameservers)
-    connections = Connections(resolver=lookup, keep_alive=keep_alive)
+    connections = Connections(resolver=lookup, keep_alive=keep_alive, ssl_context=ssl_context)
     try:
         yield connections
     finally:
@@ -65,6 +71,24 @@ async def test_an_idle_connection_is_closed_in_time() -> None:
         await ask(connections, url_of(peer))
         await peer.ended.wait()
     assert peer.accepts == 1
+
+
+@pytest.mark.parametrize("keep_alive", [SHORT, LONG], ids=["of old age", "with the pool"])
+async def test_an_idle_tls_connection_ends_at_once(keep_alive: timedelta) -> None:
+    """A peer that never answers the end of a TLS session is told of it, and keeps no file of ours open."""
+    told: list[bool] = []
+
+    async def script(connection: Connection) -> None:
+        told.append(await hold_tls_open(connection))
+
+    async with listen(script) as peer:
+        async with pool(keep_alive=keep_alive, ssl_context=trusting_tls()) as connections:
+            await ask(connections, f"https://127.0.0.1:{peer.port}/")
+            assert not peer.ended.is_set()
+            if keep_alive is SHORT:
+                await asyncio.wait_for(peer.ended.wait(), timeout=PATIENCE_S)
+        await asyncio.wait_for(peer.ended.wait(), timeout=PATIENCE_S)
+    assert told == [True]
 
 
 async def test_what_a_burst_has_left_over_ends_by_itself() -> None:

@@ -180,7 +180,7 @@ def test_what_is_no_hook_has_no_origin() -> None:
     ids=ascii,
 )
 def test_the_origin_of_a_host_that_was_one_under_earlier_rules(url: str, origin: str) -> None:
-    """A stored hook always has an origin, one that no host of today can have, and short enough for an index."""
+    """A stored hook always has an origin: one that no host can have, and short enough for an index."""
     assert origin_of(url) == origin
     with pytest.raises(BadHook):
         check_notify_hook(url, allow=Allow())

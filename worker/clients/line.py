@@ -73,8 +73,10 @@ class Line(asyncio.Protocol):
 
     def close(self) -> None:
         """End it in peace; nobody waits for anything over it."""
-        if self._transport is not None:
-            self._transport.close()
+        transport = self._transport
+        if transport is not None:
+            transport.close()  # over TLS it says so, and would wait half a minute for the same from the peer
+            transport.abort()
 
     def abort(self) -> None:
         """End it now; whoever still waits gets Closed."""
