@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ import pytest
 
 from tests.clients.hostile import hold_tls_open
 from tests.clients.name_server import name_server
-from tests.clients.peers import OK, Connection, Peer, answering, listen, trusting_tls
+from tests.clients.peers import OK, Connection, Peer, answering, listen, server_tls, trusting_tls
 from worker.clients import idle, names
 from worker.clients.connections import Connections
 from worker.clients.line import Line, Silence
@@ -25,6 +26,9 @@ pytestmark = pytest.mark.anyio
 
 LONG = timedelta(seconds=30)  # a time that no test reaches
 SHORT = timedelta(milliseconds=50)  # one that a test does reach
+UPLOAD_PATIENCE = timedelta(milliseconds=500)
+PIECE, PACE_S = 64 * 1024, 0.015
+LARGE = 80 * PIECE  # at that pace more than twice as long as the patience
 PATIENCE_S = 10  # what a failing test takes: less than the 30 s that an event loop gives a TLS session to end
 
 
@@ -181,6 +185,58 @@ async def test_a_peer_that_still_takes_the_request_is_not_silent() -> None:
     SlowUpload(line)
     assert await line.ask(b"", read=timedelta(milliseconds=10))
     assert response.complete
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_a_slow_upload_is_not_silence(tls: bool) -> None:
+    """A request may take longer than the time for a read, while the peer takes some of it in that time."""
+
+    async def script(connection: Connection) -> None:
+        sock = connection.writer.get_extra_info("socket")
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE
+        )  # else the system takes most of it at once
+        begun = loop.time()
+        for _ in range(LARGE // PIECE):
+            await connection.reader.readexactly(PIECE)
+            await asyncio.sleep(PACE_S)
+        lasted.append(loop.time() - begun)
+        await connection.send(OK)
+
+    loop, lasted = asyncio.get_running_loop(), list[float]()
+    async with (
+        pool(ssl_context=trusting_tls()) as connections,
+        listen(script, tls=server_tls() if tls else None) as peer,
+    ):
+        response = await upload(connections, peer, tls=tls, read=UPLOAD_PATIENCE)
+    assert response.status_code == 200
+    assert lasted[0] > 2 * UPLOAD_PATIENCE.total_seconds()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_a_peer_that_takes_no_more_of_the_request_is_silent(tls: bool) -> None:
+    """However much is left to be sent: nothing comes back, and nothing is taken."""
+
+    async def script(connection: Connection) -> None:
+        await connection.reader.readexactly(PIECE)
+        await asyncio.Event().wait()
+
+    async with (
+        pool(ssl_context=trusting_tls()) as connections,
+        listen(script, tls=server_tls() if tls else None) as peer,
+    ):
+        with pytest.raises(Silence):
+            await upload(connections, peer, tls=tls, read=UPLOAD_PATIENCE)
+
+
+async def upload(connections: Connections, peer: Peer, *, tls: bool, read: timedelta) -> Response:
+    """Send a large request and return what came back."""
+    target = Target.of(f"http{'s' if tls else ''}://127.0.0.1:{peer.port}/")
+    response = Response(body_limit=1_000, most_bytes=2_000)
+    await connections.ask(
+        target.peer, bytes(LARGE), answer=response, passage=Passage(), connect=LONG, read=read
+    )
+    return response
 
 
 async def test_each_byte_gives_the_peer_its_time_again() -> None:
