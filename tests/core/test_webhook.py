@@ -174,14 +174,17 @@ def test_what_is_no_hook_has_no_origin() -> None:
         ("https://☃.example/hook", "https://%E2%98%83.example:443"),
         ("http://\uff21.example:8080", "http://%EF%BD%81.example:8080"),
         ("http://%E2%98%83.example:80", "http://%E2%98%83.example:80"),
-        ("http://" + "☃." * 200 + "example", "http://" + ("%E2%98%83." * 26)[:253] + ":80"),
+        ("http://" + "☃." * 200 + "example", "http://" + ("%E2%98%83." * 26)[:252] + "%:80"),
+        ("http://" + "a" * 60 + ".b" * 100 + "☃", "http://" + "a" * 60 + ".b" * 96 + "%:80"),
         ("http://\ud83d/", "http://%3F:80"),
     ],
     ids=ascii,
 )
 def test_the_origin_of_a_host_that_was_one_under_earlier_rules(url: str, origin: str) -> None:
     """A stored hook always has an origin: one that no host can have, and short enough for an index."""
-    assert origin_of(url) == origin
+    assert origin_of(url) == origin_of(origin) == origin
+    with pytest.raises(BadHook):
+        check_notify_hook(origin, allow=Allow())
     with pytest.raises(BadHook):
         check_notify_hook(url, allow=Allow())
 

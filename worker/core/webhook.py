@@ -97,7 +97,9 @@ def origin_of(url: str) -> str:
     try:
         host = host_of(parts)
     except ValueError:
-        host = quote(parts.hostname or "", safe="%", errors="replace")[:_LONGEST_HOST]
+        host = quote(parts.hostname or "", safe="%", errors="replace")
+        if len(host) > _LONGEST_HOST:
+            host = host[: _LONGEST_HOST - 1] + "%"
     if ":" in host:
         host = f"[{host}]"
     return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
