@@ -22,7 +22,7 @@ from worker.clients.pool import Clients
 from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
-from worker.core.webhook import origin_of
+from worker.core.webhook import origin_of_stored
 from worker.db.models import Attempt, Delivery, Origin
 from worker.db.session import Sessions
 from worker.dispatcher import Dispatcher
@@ -60,7 +60,7 @@ class Stage:
     def add(self, hook: str, *, origin: str | None = None) -> str:
         """Insert a delivery that is due; return its id."""
         now = datetime.now(UTC)
-        origin = origin or origin_of(hook)
+        origin = origin or origin_of_stored(hook)
         with self.sessions.begin() as session:
             if session.get(Origin, origin) is None:
                 add_origin(session, origin=origin)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
-from urllib.parse import quote
+from urllib.parse import SplitResult, quote
 
 import msgspec
 
@@ -88,10 +88,16 @@ def _unix(at: datetime | None) -> int:
 
 
 def origin_of(url: str) -> str:
-    """Return `scheme://host:port` of a hook: lower case, IDNA, the port always written.
+    """Return `scheme://host:port` of a checked URL: lower case, IDNA, the port always written."""
+    parts = split_hook(url)
+    return _origin(parts, host=host_of(parts))
 
-    A hook that was stored under earlier rules may have a host that is none by today's. It gets an origin that
-    no host can have, percent-encoded, and its POST will be refused: to write a result never fails for it.
+
+def origin_of_stored(url: str) -> str:
+    """Return the origin of a hook that was checked when it came, perhaps by rules that have changed since.
+
+    A host that is none by today's gets an origin that no host can have, percent-encoded, and its POST will be
+    refused: to write a result never fails for it.
     """
     parts = split_hook(url)
     try:
@@ -100,9 +106,12 @@ def origin_of(url: str) -> str:
         host = quote(parts.hostname or "", safe="%", errors="replace")
         if len(host) > _LONGEST_HOST:
             host = host[: _LONGEST_HOST - 1] + "%"
-    if ":" in host:
-        host = f"[{host}]"
-    return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+    return _origin(parts, host=host)
+
+
+def _origin(parts: SplitResult, *, host: str) -> str:
+    where = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{where}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
 
 
 def headers(
