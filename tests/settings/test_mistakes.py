@@ -131,6 +131,12 @@ BAD_VALUES = [
     (f"{G}BASE_URL", "ftp://h", NO_HTTP),
     (f"{G}BASE_URL", "api.example.com", NO_HTTP),
     (f"{G}BASE_URL", "https:///suno", f"has no host; {BASE_URL}"),
+    (
+        f"{G}BASE_URL",
+        "https://\uff41pi.example.com",
+        f"has a host that is no name and no address; {BASE_URL}",
+    ),
+    (f"{G}BASE_URL", "https://api..example.com", f"has a host that is no name and no address; {BASE_URL}"),
     (f"{G}BASE_URL", "https://h:70000", f"is no URL; {BASE_URL}"),
     (f"{G}BASE_URL", "https://u:hunter2@h", USER),
     (f"{G}BASE_URL", "https://h?key=hunter2", f"has something after ? or #; {BASE_URL} alone"),
