@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -71,7 +72,7 @@ class Polls(Histories):
     def begin(self) -> None:
         """Enough is due for several requests, or most histories would be about nothing."""
         self.watch(count=4 * BATCH_SIZE, action=Action.MUSIC)
-        self.clock.wait(INTERVAL)
+        self.go_by(INTERVAL)
 
     @rule(count=st.integers(1, 12), action=st.sampled_from(Action))
     def watch(self, count: int, action: Action) -> None:
@@ -81,7 +82,7 @@ class Polls(Histories):
     @rule(seconds=st.sampled_from([1, 6, 11, 31, 74, 76, 700]))
     def wait(self, seconds: int) -> None:
         """Let time go by: batches come due, leases end, a cool-down is over."""
-        self.clock.wait(timedelta(seconds=seconds))
+        self.go_by(timedelta(seconds=seconds))
 
     @rule(free=st.integers(1, 4), claimers=st.integers(1, POLLERS))
     def claim(self, free: int, claimers: int) -> None:
@@ -95,7 +96,7 @@ class Polls(Histories):
     def lapse(self, free: int, claimers: int) -> None:
         """Leases end, and what they held is claimed again; the answers to the first requests are late now."""
         self.claim(free=free, claimers=1)
-        self.clock.wait(TIMEOUT + LEASE_MARGIN)
+        self.go_by(TIMEOUT + LEASE_MARGIN)
         self.claim(free=free, claimers=claimers)
 
     @rule(answer=answers)
@@ -176,21 +177,16 @@ class Polls(Histories):
     def settle(self, steps: Sequence[Step]) -> None:
         """Compare what these steps have left with what they may leave; go on from there."""
         stored, self.settled = self.stored(), False
-        for world in worlds(self.known(), steps, concurrency=CONCURRENCY, now=self.clock.now):
+        for world in worlds(self.world, steps, concurrency=CONCURRENCY, now=self.clock.now):
             if seen(world) == stored:
                 self.world, self.settled = world, True
                 return
-        pytest.fail(f"no order of {steps} leads from {self.known()} to {stored}")
+        pytest.fail(f"no order of {steps} leads from {self.world} to {stored}")
 
-    def known(self) -> World:
-        """Return the world as it was left, at the present moment."""
-        return World(
-            pending=self.world.pending,
-            ended=self.world.ended,
-            leases=self.world.leases,
-            failing=self.world.failing,
-            cooling=self.world.cooling and self.is_cooling(),
-        )
+    def go_by(self, time: timedelta) -> None:
+        """Let `time` go by, and the cool-down be over where it is: the next step may begin another."""
+        self.clock.wait(time)
+        self.world = replace(self.world, cooling=self.world.cooling and self.is_cooling())
 
     def is_cooling(self) -> bool:
         """Say whether the gateway's cool-down lasts; how long it is, is not the question here."""
@@ -251,7 +247,7 @@ class Polls(Histories):
             if not self.world.pending:
                 self.every_end_is_owed_once()
                 return
-            self.clock.wait(timedelta(hours=1))
+            self.go_by(timedelta(hours=1))
             self.claim(free=8, claimers=1)
             while self.held:
                 self.record((0, 2**BATCH_SIZE - 1, "last"))
