@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.figures import Figure
+from benchmarks.sizes import FULL
 
 SIDES = {
     "ours": "ours, one worker process",
@@ -26,13 +27,18 @@ PEERS = {
     "webhook_tuned": "django-webhook, kept connections",
 }
 SENDERS = {
-    "ours": "a delivery, all in",
+    "ours": "a delivery",
     "client": "a POST by our client alone",
     "bare": "a bare POST, httpx over aiohttp",
     "aiohttp": "a bare POST, aiohttp",
 }
 SIZES = {"1e4": "10,000", "1e5": "100,000", "1e6": "1,000,000"}
 IDLE = {"": "all of `up`", "_up": "`up` itself", "_worker": "worker", "_beat": "Beat", "_broker": "Valkey"}
+SPANS = {
+    "": f"in all {FULL.slow_s:g} s",
+    "_beginning": f"in the first {FULL.slow_timeout_s:g} s, until a request meets its timeout",
+    "_settled": f"from {FULL.settled_s:g} s on",
+}
 
 
 def figure(key: str, scenario: str, what: str, unit: str = "") -> Figure:
@@ -71,8 +77,9 @@ ABSOLUTES = (
     *(
         figure(f"delivery_{sender}_{part}", "delivery", f"{name}: {what}", unit)
         for sender, name in SENDERS.items()
-        for part, what, unit in (("cpu_us", "CPU", "µs"), ("per_s", "a second", ""))
+        for part, what, unit in (("cpu_us", "worker CPU", "µs"), ("per_s", "a second", ""))
     ),
+    figure("delivery_database_cpu_us", "delivery", "a delivery: database CPU, all its processes", "µs"),
     figure(
         "delivery_cpu_over_bare_aiohttp_post", "delivery", "a delivery over a bare POST by aiohttp: CPU", "×"
     ),
@@ -101,10 +108,19 @@ ABSOLUTES = (
     figure("latency_p99_s", "latency", "completion to webhook, p99", "s"),
     figure("latency_own_share_p50_ms", "latency", "our own share, p50", "ms"),
     *(
+        figure(f"healthy_share_{percent}pct_hanging{span}", "slow", f"{percent} % hang: share {words}", "%")
+        for percent in (5, 20)
+        for span, words in SPANS.items()
+        if span
+    ),
+    *(
         figure(
-            f"healthy_per_s_{percent}pct_hanging", "slow", f"{percent} % hang: healthy deliveries a second"
+            f"healthy_per_s_{percent}pct_hanging{span}",
+            "slow",
+            f"{percent} % hang: webhooks a second at the healthy ones, {words}",
         )
         for percent in (0, 5, 20)
+        for span, words in SPANS.items()
     ),
     *(
         figure(f"scale_{part}_{workers}_workers", "scale", f"{workers} worker processes: {what}", unit)
@@ -112,7 +128,9 @@ ABSOLUTES = (
         for part, what, unit in (
             ("per_s", "deliveries a second", ""),
             ("database_us", "database CPU for a delivery", "µs"),
+            ("least_share", "least of their shares, over an even one", "%"),
         )
+        if (part, workers) != ("least_share", 1)
     ),
     figure(
         "scale_ratio_4_over_1_workers", "scale", "deliveries a second with 4 worker processes, over 1", "×"

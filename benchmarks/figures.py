@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.sizes import FULL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
@@ -40,6 +42,10 @@ def said(value: float, *, unit: str) -> str:
     return f"{digits}{unit}" if unit == "×" else f"{digits} {unit}".rstrip()
 
 
+HEALTHY = (
+    f"webhooks at the healthy receivers in the {FULL.slow_s:g} s from the moment at which {{share}} begin to "
+    "hang, over those of a run in which none does"
+)
 RATIOS = (
     Figure(
         key="cpu_ratio_afternoon_over_ours",
@@ -68,10 +74,17 @@ RATIOS = (
     Figure(
         key="delivery_cpu_over_bare_post",
         scenario="delivery",
-        what="CPU of a delivery (claim, sign, POST, judge, record) over that of a bare POST",
+        what="worker CPU of a delivery (claim, sign, POST, judge, record, log), over that of one bare POST",
         unit="×",
         most=1.3,
         limited_by="the HTTP client, then SQLAlchemy's work for the attempt row",
+    ),
+    Figure(
+        key="delivery_cpu_over_bare_post_all_in",
+        scenario="delivery",
+        what="worker and database CPU of a delivery, over that of one bare POST",
+        unit="×",
+        limited_by="the same, and the database's three statements for a group of deliveries",
     ),
     Figure(
         key="rate_ratio_ours_over_django_outbound_webhooks",
@@ -130,15 +143,15 @@ RATIOS = (
     Figure(
         key="healthy_share_5pct_hanging",
         scenario="slow",
-        what="rate of the healthy receivers when 5 % hang, over that when none does",
+        what=HEALTHY.format(share="5 %"),
         unit="%",
         least=0.95,
-        limited_by="slots: those that hang hold theirs until the timeout or their breaker",
+        limited_by="slots: those that hang hold theirs until their requests' timeout, then breakers open",
     ),
     Figure(
         key="healthy_share_20pct_hanging",
         scenario="slow",
-        what="rate of the healthy receivers when 20 % hang, over that when none does",
+        what=HEALTHY.format(share="20 %"),
         unit="%",
         least=0.9,
         limited_by="the same",

@@ -59,7 +59,7 @@ SCENARIOS = {
             limit_s=900,
         ),
         Scenario(name="latency", title="Latency", function="benchmarks.latency:run", limit_s=300),
-        Scenario(name="slow", title="Slow receivers", function="benchmarks.outbox:slow", limit_s=420),
+        Scenario(name="slow", title="Slow receivers", function="benchmarks.slow:run", limit_s=900),
         Scenario(
             name="scale", title="More worker processes", function="benchmarks.outbox:scale", limit_s=420
         ),

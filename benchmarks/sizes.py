@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.bare import TIMEOUT
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
@@ -15,6 +17,7 @@ class Sizes:
     tasks: int = 20_000
     afternoon_tasks: int = 800
     posts: int = 4_000
+    delivery_posts: int = 8_000
     outbound_posts: int = 300
     webhook_posts: int = 600
     pending: tuple[int, ...] = (10_000, 100_000, 1_000_000)
@@ -25,10 +28,18 @@ class Sizes:
     latency_tasks: int = 300
     latency_window_s: float = 60
     slow_hosts: int = 100
-    slow_s: float = 4
-    scale_posts: int = 8_000
+    slow_posts: int = 200_000  # more than can be sent in the window
+    slow_s: float = 30  # the window: from the moment at which some begin to hang
+    slow_timeout_s: float = TIMEOUT.total_seconds()
+    scale_hosts: int = 128
+    scale_posts: int = 60_000
     idle_s: float = 60
     lines: int = 20_000
+
+    @property
+    def settled_s(self) -> float:
+        """When what receivers that hang do to the others has settled: their timeout, its record, breakers."""
+        return self.slow_timeout_s + 3
 
 
 FULL = Sizes()
@@ -39,6 +50,7 @@ QUICK = Sizes(
     tasks=2_000,
     afternoon_tasks=100,
     posts=1_000,
+    delivery_posts=1_000,
     outbound_posts=60,
     webhook_posts=100,
     pending=(1_000, 10_000, 20_000),
@@ -48,9 +60,11 @@ QUICK = Sizes(
     latency_interval_s=2,
     latency_tasks=40,
     latency_window_s=6,
-    slow_hosts=40,
-    slow_s=3,
-    scale_posts=2_000,
+    slow_hosts=20,
+    slow_posts=40_000,
+    slow_s=6,
+    slow_timeout_s=2,
+    scale_posts=4_000,
     idle_s=10,
     lines=2_000,
 )
