@@ -6,11 +6,12 @@ from benchmarks.figures import Figure
 from benchmarks.sizes import FULL
 
 SIDES = {
-    "ours": "ours, one worker process",
-    "prefork": "afternoon script, prefork 8",
-    "threads": "afternoon script, 64 threads",
+    "ours": f"ours, one worker process, {FULL.tasks:,} tasks",
+    "prefork": f"afternoon script, prefork 8, {FULL.afternoon_tasks:,} tasks",
+    "threads": f"afternoon script, 64 threads, {FULL.afternoon_tasks:,} tasks",
 }
 PARTS = {
+    "webhooks": ("webhooks that came, one for a task", ""),
     "rate": ("webhooks a second, first to last", ""),
     "worker_ms": ("worker CPU for a task", "ms"),
     "database_ms": ("database CPU for a task", "ms"),
@@ -21,10 +22,10 @@ PARTS = {
     "peak_mib": ("peak memory of the worker's processes, summed", "MiB"),
 }
 PEERS = {
-    "ours": "ours",
-    "outbound": "django-outbound-webhooks, 4 relays",
-    "webhook": "django-webhook, as documented",
-    "webhook_tuned": "django-webhook, kept connections",
+    "ours": f"ours, one worker process, {FULL.posts:,} webhooks",
+    "outbound": f"django-outbound-webhooks, 4 relays, {FULL.outbound_posts:,} webhooks",
+    "webhook": f"django-webhook, as documented, prefork 8, {FULL.webhook_posts:,} webhooks",
+    "webhook_tuned": f"django-webhook, kept connections, the faster pool, {FULL.webhook_posts:,} webhooks",
 }
 SENDERS = {
     "ours": "a delivery",
@@ -66,14 +67,13 @@ ABSOLUTES = (
     *(
         figure(f"peers_{peer}_{part}", "peers", f"{name}: {what}", unit)
         for peer, name in PEERS.items()
-        for part, what, unit in (("rate", "deliveries a second", ""), ("cpu_ms", "CPU for a delivery", "ms"))
+        for part, what, unit in (
+            ("webhooks", "webhooks that came", ""),
+            ("rate", "deliveries a second", ""),
+            ("cpu_ms", "CPU of its processes for a delivery", "ms"),
+        )
     ),
-    figure(
-        "rate_ratio_ours_over_django_webhook_tuned",
-        "peers",
-        "ours over django-webhook, kept connections",
-        "×",
-    ),
+    figure("delivery_count", "delivery", "deliveries and POSTs of each kind in a round"),
     *(
         figure(f"delivery_{sender}_{part}", "delivery", f"{name}: {what}", unit)
         for sender, name in SENDERS.items()
@@ -101,8 +101,8 @@ ABSOLUTES = (
         )
         if (part, size) != ("us_per_task", "1e6")
     ),
-    figure("batch_table_growth_20_sweeps", "sweep", "growth of the table of batches alone in 20 sweeps", "×"),
     figure("sweep_us_per_task_get", "sweep", "one GET by the bare client, decoded", "µs"),
+    figure("latency_tasks", "latency", "tasks that completed, in all rounds"),
     figure("latency_interval_s", "latency", "the poll interval", "s"),
     figure("latency_p50_s", "latency", "completion to webhook, p50", "s"),
     figure("latency_p99_s", "latency", "completion to webhook, p99", "s"),
@@ -113,6 +113,7 @@ ABSOLUTES = (
         for span, words in SPANS.items()
         if span
     ),
+    figure("slow_hosts", "slow", "receivers in all"),
     *(
         figure(
             f"healthy_per_s_{percent}pct_hanging{span}",
@@ -122,6 +123,7 @@ ABSOLUTES = (
         for percent in (0, 5, 20)
         for span, words in SPANS.items()
     ),
+    figure("scale_count", "scale", f"deliveries of a round, over {FULL.scale_hosts} receivers"),
     *(
         figure(f"scale_{part}_{workers}_workers", "scale", f"{workers} worker processes: {what}", unit)
         for workers in (1, 2, 4)
@@ -137,5 +139,9 @@ ABSOLUTES = (
     ),
     *(figure(f"idle_memory{part}_mib", "idle", f"memory of {name}", "MiB") for part, name in IDLE.items()),
     figure("enqueue_file_cpu_us", "enqueue", "CPU of the command for a line, its start included", "µs"),
-    figure("busy_worker_in_flight", "busy", "deliveries in flight meanwhile"),
+    figure("enqueue_message_broker_bytes", "enqueue", "a `suno.enqueue` message in the broker", "bytes"),
+    figure("busy_pending", "busy", "tasks pending"),
+    figure("busy_worker_in_flight", "busy", "deliveries in flight in one worker, all its slots"),
+    figure("busy_in_flight", "busy", "deliveries in flight in two workers"),
+    figure("busy_workers_memory_mib", "busy", "memory of both workers", "MiB"),
 )

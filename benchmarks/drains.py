@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.stage import ROOT
+from benchmarks.programs import ROOT
 
 Drain = subprocess.Popen[str]
 

@@ -13,8 +13,9 @@ from sqlalchemy import text
 from benchmarks.accounting import Meter, median_ratio
 from benchmarks.deliveries import WARM_UP, fill
 from benchmarks.drains import begin, drains
+from benchmarks.programs import measure, peer
 from benchmarks.sizes import Sizes
-from benchmarks.stage import Stage, measure, peer, stage
+from benchmarks.stage import Stage, stage
 from worker.db.session import make_engine
 
 CLIENTS = {"client": "ours", "bare": "httpx", "aiohttp": "aiohttp"}
@@ -41,6 +42,8 @@ def cost(sizes: Sizes) -> dict[str, float]:
     database_us = [one["database_s"] / count * 1e6 for one in found["ours"]]
     all_in = [sum(pair) for pair in zip(cpu["ours"], database_us, strict=True)]
     return {
+        "rounds": len(all_in),
+        "delivery_count": count,
         "delivery_cpu_over_bare_post": median_ratio(cpu["ours"], cpu["bare"]),
         "delivery_cpu_over_bare_post_all_in": median_ratio(all_in, cpu["bare"]),
         "delivery_cpu_over_bare_aiohttp_post": median_ratio(cpu["ours"], cpu["aiohttp"]),
@@ -68,6 +71,8 @@ def scale(sizes: Sizes) -> dict[str, float]:
                 rounds.append(together(done, count=sizes.scale_posts))
     rates = {workers: [one["per_s"] for one in rounds] for workers, rounds in found.items()}
     return {
+        "rounds": len(rates[1]),
+        "scale_count": sizes.scale_posts,
         **{
             f"scale_{key}_{workers}_workers": statistics.median(one[key] for one in rounds)
             for workers, rounds in found.items()

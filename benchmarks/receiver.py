@@ -3,7 +3,8 @@
 It listens on N ports, so that each is an origin of its own, and prints them as JSON. The first M of them take
 every request and never answer; `GET /hang/M` on the last port sets how many those are from now on.
 `GET /came` tells when the first webhook of each Suno task came, `GET /wait/N` answers when N of them have,
-`GET /hung` tells how many requests each port has left without an answer, and `GET /forget` begins anew.
+`GET /posts` tells how many were answered, so repeated ones too, `GET /hung` how many requests each port has
+left without an answer, and `GET /forget` begins anew.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import json
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from functools import partial
 
 from benchmarks.wire import Reply, Request, answer, listen
@@ -29,6 +31,7 @@ class Receiver:
         """Begin with nothing; the first `hanging` ports do not answer."""
         self._hanging = hanging
         self._came: dict[str, float] = {}
+        self._posts = 0
         self._hung: Counter[int] = Counter()
         self._waiting: list[tuple[int, Reply]] = []
 
@@ -40,6 +43,7 @@ class Receiver:
             self._hung[number] += 1
         else:
             reply(OK)
+            self._posts += 1
             self._remember(request)
 
     def _tell(self, path: str, reply: Reply) -> None:
@@ -51,9 +55,11 @@ class Receiver:
                 return
             case "hang":
                 self._hanging = int(numbers[0])
-                told: dict[str, float] | dict[int, int] = {"at": time.time()}
+                told: Mapping[str, float] | Mapping[int, int] = {"at": time.time()}
             case "forget":
-                self._came, self._hung, told = {}, Counter(), {}
+                self._came, self._posts, self._hung, told = {}, 0, Counter(), {}
+            case "posts":
+                told = {"posts": self._posts}
             case "hung":
                 told = self._hung
             case _:

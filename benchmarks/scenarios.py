@@ -1,7 +1,8 @@
 """The scenarios by name, and one of them in a process of its own.
 
-`python -m benchmarks.scenarios NAME [--quick] [--rounds N]` prints its figures as JSON. Whatever it
-started ends with it; SIGTERM ends both in order, also where SIGINT is ignored, as in a script's background.
+`python -m benchmarks.scenarios NAME [--quick] [--rounds N]` prints its figures as JSON, with the number of
+`rounds` that it made of each. Whatever it started ends with it; SIGTERM ends both in order, also where
+SIGINT is ignored, as in a script's background.
 """
 
 from __future__ import annotations
@@ -64,10 +65,8 @@ SCENARIOS = {
             name="scale", title="More worker processes", function="benchmarks.outbox:scale", limit_s=420
         ),
         Scenario(name="idle", title="Nothing to do", function="benchmarks.idle:idle", limit_s=180),
-        Scenario(name="busy", title="Memory at work", function="benchmarks.idle:busy", limit_s=300),
-        Scenario(
-            name="enqueue", title="Enqueue a file", function="benchmarks.idle:enqueue_file", limit_s=180
-        ),
+        Scenario(name="busy", title="Memory at work", function="benchmarks.busy:busy", limit_s=300),
+        Scenario(name="enqueue", title="Enqueue a file", function="benchmarks.enqueue:run", limit_s=180),
     )
 }
 

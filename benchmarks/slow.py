@@ -19,8 +19,9 @@ from sqlalchemy import text
 
 from benchmarks.accounting import median_ratio
 from benchmarks.deliveries import fill
+from benchmarks.programs import peer, running
 from benchmarks.sizes import Sizes
-from benchmarks.stage import Stage, peer, running, stage
+from benchmarks.stage import Stage, stage
 from benchmarks.wire import ask
 from worker.db.session import make_engine
 from worker.dispatcher import SLOTS
@@ -56,7 +57,7 @@ def run(sizes: Sizes) -> dict[str, float]:
             for _ in range(sizes.rounds):
                 for percent, rounds in found.items():
                     rounds.append(rates(play, hanging=sizes.slow_hosts * percent // 100))
-    return figures(found)
+    return {"rounds": len(found[0]), "slow_hosts": sizes.slow_hosts, **figures(found)}
 
 
 def rates(play: Play, *, hanging: int) -> dict[str, float]:
