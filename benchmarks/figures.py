@@ -103,7 +103,7 @@ RATIOS = (
         scenario="delivery",
         what="worker and database CPU of a delivery, over that of one bare POST",
         unit="×",
-        limited_by="the same, and the database's three statements for a group of deliveries",
+        limited_by="the same, and what the database does for its claim and its record",
     ),
     Figure(
         key="rate_ratio_ours_over_django_outbound_webhooks",

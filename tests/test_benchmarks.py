@@ -220,7 +220,7 @@ def test_capacity_is_the_arithmetic_of_a_whole_life() -> None:
     }
 
     # 0.6 ms + 16 × 16 µs = 0.856 ms; 0.5 ms + 16 × 5 µs = 0.58 ms; 5,000 + 16 × 10 = 5,160 bytes.
-    # 1,000 a second: 0.856 cores of workers / 0.6 -> 2; of the database 0.58 / 0.6 -> 1; 60 s x 1,000 x 1 KiB.
+    # 1,000 a second: 0.856 cores of workers / 0.6 -> 2; of databases 0.58 / 0.6 -> 1; 60 s x 1,000 x 1 KiB.
     assert completion_rows(flat)[0] == [
         *("1,000", "240,000", "0.856 → 2", "0.58 → 1", "0.01", "68 MiB", "5.16 MB", "173 GB", "5.18 TB"),
     ]
