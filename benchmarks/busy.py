@@ -21,7 +21,7 @@ from worker.dispatcher import SLOTS
 
 WORKERS = 2
 IN_FLIGHT = WORKERS * SLOTS
-HANGING = 64
+HANGING = 256  # four each would fill all slots: the limits of receivers that hang are no matter here
 PATIENCE_S = 60.0
 HELD = "SELECT count(*) FROM deliveries WHERE leased_until > now()"
 # As if no worker had ever run: what the last round's leased is due, and its receivers are known and well.
