@@ -23,15 +23,6 @@ MOST = 10_000  # deliveries of one call
 GROUP = 100  # of one transaction
 
 
-def count_discarded(
-    sessions: Sessions, *, since: datetime, until: datetime, origin: str | None = None
-) -> int:
-    """Return how many deliveries were discarded from `since` to before `until`, at most 10,000."""
-    wanted = _discarded(since=since, until=until, origin=origin).limit(MOST).subquery()
-    with reading(sessions) as session:
-        return session.scalars(select(func.count()).select_from(wanted)).one()
-
-
 def count_by_origin(
     sessions: Sessions, *, since: datetime, until: datetime, origin: str | None = None
 ) -> dict[str, int]:

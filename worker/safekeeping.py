@@ -10,8 +10,12 @@ the unacknowledged, or not at all when another worker was first.
 A look takes as many as there are threads free for, in two round trips. While there are more the next look
 follows at once, or with the next acknowledgement if all threads are busy.
 
+How long a message is out is told by the broker's clock: by their own, a worker an hour ahead would give back
+what others work on, and what one an hour behind gives back would come an hour late.
+
 Limits: otherwise a list is looked at 10 times a second, so an idle worker takes a request up to 0.1 s late.
-It needs the event loop that Celery uses everywhere but on Windows.
+It needs the event loop that Celery uses everywhere but on Windows. Doorbells are noted by kombu, with the
+time of the worker that took them, and may be given back early or late.
 """
 
 from __future__ import annotations
@@ -31,18 +35,27 @@ LOOK_EVERY_S = 0.1
 MOST_AT_ONCE = 100  # of one look, so that other events of the loop get their turn
 SEARCHED = 1_000  # messages at the end of a list: what was seen there is still there, or was taken
 
-# Each off the end of the list that BRPOP takes from; then what kombu would note: when, what, from where. LREM
-# alone would look through a whole backlog for a message that another took: 0.1 s for a million.
+# Off the end of the list that BRPOP takes from. LREM alone would look through a whole backlog for a message
+# that another took: 0.1 s for a million.
+REMOVE = f"""
+local function remove(item)
+  if not redis.call('LPOS', KEYS[1], item, 'RANK', -1, 'MAXLEN', {SEARCHED}) then
+    return 0
+  end
+  return redis.call('LREM', KEYS[1], -1, item)
+end
+"""
+REMOVE_ONE = f"{REMOVE} return remove(ARGV[1])"
+
+# And what kombu would note: when, what, from where.
 TAKE = f"""
+{REMOVE}
 local taken = {{}}
-for i = 2, #ARGV, 3 do
-  if not redis.call('LPOS', KEYS[1], ARGV[i], 'RANK', -1, 'MAXLEN', {SEARCHED}) then
-    table.insert(taken, 0)
-  else
-    redis.call('LREM', KEYS[1], -1, ARGV[i])
-    redis.call('ZADD', KEYS[2], ARGV[1], ARGV[i + 1])
+for i = 1, #ARGV, 3 do
+  table.insert(taken, remove(ARGV[i]))
+  if taken[#taken] == 1 then
+    redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[i + 1])
     redis.call('HSET', KEYS[3], ARGV[i + 1], ARGV[i + 2])
-    table.insert(taken, 1)
   end
 end
 return taken
@@ -64,6 +77,15 @@ class KeepingQoS(kombu_redis.QoS):
         else:
             super().append(message, delivery_tag)
 
+    @property
+    def visibility_timeout(self) -> int:
+        """How long a message may be out. kombu takes this off its own clock, which it so corrects."""
+        channel = cast("KeepingChannel", self.channel)
+        with channel.conn_or_acquire() as client:
+            seconds, _ = client.time()
+        ahead_s = int(time.time()) - int(seconds)
+        return channel.visibility_timeout + ahead_s
+
 
 class KeepingChannel(kombu_redis.Channel):
     """A channel that takes the messages of `kept_queues` in one step, and all others as kombu does."""
@@ -72,6 +94,7 @@ class KeepingChannel(kombu_redis.Channel):
     _q_for_pri: Callable[[str, int], str]
     _queue_cycle: Any
     connection_errors: tuple[type[Exception], ...]
+    qos: KeepingQoS
     QoS = KeepingQoS
 
     kept_queues: Sequence[str] = ()
@@ -135,12 +158,26 @@ class KeepingChannel(kombu_redis.Channel):
                     problem = judge(queue, item)
                     if problem is None:
                         good.append(item)
-                    elif client.lrem(key, -1, item):
+                    elif client.eval(REMOVE_ONE, 1, key, item):
                         move_aside(client, queue, problem, item)
                 left -= len(good)
-                for payload in self._move(client, key, good):
-                    self.connection._deliver(payload, queue)  # noqa: SLF001 - as kombu's own reader does
+                self._hand_on(client, queue, self._move(client, key, good))
         return any(found)
+
+    def _hand_on(self, client: redis.Redis, queue: str, payloads: Sequence[dict[str, Any]]) -> None:
+        """Hand messages on in their order; if that fails at one, give those behind it back.
+
+        The one itself stays with the broker for its time: it would fail at every look.
+        """
+        for number, payload in enumerate(payloads):
+            try:
+                self.connection._deliver(payload, queue)  # noqa: SLF001 - as kombu's own reader does
+            except BaseException:
+                tags = [one["properties"]["delivery_tag"] for one in payloads[number:]]
+                self.noted.difference_update(tags)
+                for tag in tags[:0:-1]:  # the last first, as each comes to the end that is taken from
+                    self.qos.restore_by_tag(tag, client)
+                raise
 
     def _move(self, client: redis.Redis, key: str, items: Sequence[bytes]) -> list[dict[str, Any]]:
         """Move messages from their list to the unacknowledged; return those that nobody else took first."""
@@ -152,7 +189,7 @@ class KeepingChannel(kombu_redis.Channel):
             TAKE,
             3,
             *(key, self.unacked_index_key, self.unacked_key),
-            *(time.time(), *(part for note in notes for part in note)),
+            *(part for note in notes for part in note),
         )
         ours = [one for one, is_ours in zip(zip(notes, payloads, strict=True), taken, strict=True) if is_ours]
         self.noted.update(tag for (_, tag, _), _ in ours)

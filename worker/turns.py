@@ -1,10 +1,10 @@
 """Claim deliveries: origins take turns, each within its own limit over all workers.
 
 A claim looks at the origins that have waited longest, takes their rows, counts what they have in flight and
-shares the free slots between them. An origin that got its turn waits behind those that did not. One at its
-limit sleeps until a record frees a slot, or the first of its leases ends; one behind its breaker sleeps
-until a probe is due. So a claim costs what it takes, not what waits: a hundred thousand deliveries of one
-origin are one row here.
+shares the free slots between them, those first that have least. An origin that got its turn, or has its part
+in flight already, waits behind those that did not. One at its limit sleeps until a record frees a slot, or
+the first of its leases ends; one behind its breaker sleeps until a probe is due. So a claim costs what it
+takes, not what waits: a hundred thousand deliveries of one origin are one row here.
 
 A third of the claims serves results that were never tried first, so that a backlog of retries does not starve
 them; the others serve the longest due.
@@ -91,29 +91,30 @@ def _turns(
         return {}
     busy = origins.in_flight(session, origins=waiting, now=now)
     limits = {name: capacity(health, most=terms.most, now=now) for name, health in waiting.items()}
-    wants = {name: limits[name] - busy[name].count for name in waiting}
-    grants = dict(zip(waiting, _share(waiting, wants=wants, free=free, reserve=terms.reserve), strict=True))
+    wants = [limits[name] - busy[name].count for name in waiting]
+    held = [busy[name].count for name in waiting]
+    proven = [is_proven(health) for health in waiting.values()]
+    granted = _share(wants, held=held, proven=proven, free=free, reserve=terms.reserve)
     return {
-        name: Turn(health=waiting[name], limit=limits[name], busy=busy[name], granted=grants[name])
-        for name in waiting
+        name: Turn(health=waiting[name], limit=limits[name], busy=busy[name], granted=grant)
+        for name, grant in zip(waiting, granted, strict=True)
     }
 
 
 def _share(
-    waiting: Mapping[str, OriginHealth], *, wants: Mapping[str, int], free: int, reserve: int
+    wants: Sequence[int], *, held: Sequence[int], proven: Sequence[bool], free: int, reserve: int
 ) -> list[int]:
     """Share `free` slots evenly; of a process's last slots, the reserve, only proven origins get any."""
     slots = min(free, LARGEST_CLAIM)
-    even = share(slots, list(wants.values()))
-    others = [name for name, health in waiting.items() if not is_proven(health)]
+    granted = share(slots, wants, held=held)
     open_to_others = max(0, free - reserve)
-    if sum(granted for name, granted in zip(waiting, even, strict=True) if name in others) <= open_to_others:
-        return even
-    granted = dict(zip(others, share(open_to_others, [wants[name] for name in others]), strict=True))
-    proven = [name for name in waiting if name not in others]
-    left = slots - sum(granted.values())
-    granted |= dict(zip(proven, share(left, [wants[name] for name in proven]), strict=True))
-    return [granted[name] for name in waiting]
+    if sum(grant for grant, is_one in zip(granted, proven, strict=True) if not is_one) <= open_to_others:
+        return granted
+    of_others = [0 if is_one else want for want, is_one in zip(wants, proven, strict=True)]
+    of_proven = [want if is_one else 0 for want, is_one in zip(wants, proven, strict=True)]
+    others = share(min(slots, open_to_others), of_others, held=held)
+    rest = share(slots - sum(others), of_proven, held=held)
+    return [one + other for one, other in zip(others, rest, strict=True)]
 
 
 def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: datetime) -> list[Claim]:
@@ -143,8 +144,8 @@ def _reschedule(
             left = max(left, Left.BEYOND_LIMITS if at_limit else Left.WITHIN_LIMITS)
         if more and at_limit:
             at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
-        elif turn.granted or not more:
+        elif turn.granted or turn.busy.count or not more:
             at[name] = next_claim_at(turn.health, due=due, now=now)
-        # else: no slot was left for it, so it keeps its place in the line.
+        # else: no slot was left for it and it holds none, so it keeps its place in the line.
     origins.reschedule(session, at=at)
     return left

@@ -4,9 +4,10 @@ A promised task is lost unless its result came, whole, verified and taken, and i
 DELIVERED; where the receiver refuses for good, it is lost unless its delivery stands as was expected.
 
 A result that comes again after one that was taken, or that was cut off while it was being answered, is a
-*duplicate*. One is excused only by a strike (a kill, an outage) that the earlier one was in flight at, only
-while that earlier one was not recorded (or its lease was over), and only under the same `webhook-id`, with
-the same body and a new attempt number. Everything else is *wrong*, and as bad as a loss.
+*duplicate*. One is excused only by a strike (a kill, an outage) that the earlier one was in flight at and the
+later one came after, only while the earlier one was not recorded (or its lease was over), and only under the
+same `webhook-id`, with the same body and a new attempt number. Everything else is *wrong*, and as bad as a
+loss.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def judge(
     ]
     wrong += [
         f"{later.task_id}: attempt {later.attempt} came {later.at - earlier.at:.1f} s after attempt "
-        f"{earlier.attempt}, which was not in flight at any strike or was recorded"
+        f"{earlier.attempt}, which was recorded, or in flight at no strike in between"
         for earlier, later in repeats
         if not _is_excused(earlier, later, strikes=strikes, recorded=recorded.get(later.task_id))
     ]
@@ -109,6 +110,6 @@ def _is_excused(
     earlier: Arrival, later: Arrival, *, strikes: Sequence[Strike], recorded: Recorded | None
 ) -> bool:
     was_recorded = recorded is not None and earlier.attempt in recorded.taken
-    return any(strike.covers(earlier) for strike in strikes) and (
+    return any(strike.explains(earlier, later) for strike in strikes) and (
         not was_recorded or later.at - earlier.at >= LEASE_S
     )

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 
 from tests.chaos.entries import Arrival
 from tests.chaos.outages import said
@@ -34,6 +33,7 @@ from worker.sandbox.verification import Verifier
 HOUR_S = 3600.0
 APART_S = 30.0
 RETRY_S = 3.0
+SETTINGS = {"WORKER_WEBHOOK_RETRY_SCHEDULE": ",".join([f"{RETRY_S:g}"] * 10)}
 WITHIN_S = 15.0
 LIMIT_S = 60.0  # after it, what has not come is lost; far less than an hour
 TASKS = 12  # enqueued before a clock is set, and half as many after
@@ -45,8 +45,7 @@ MOST_REQUESTS = 20  # to the gateway in a second; 4 at once, each takes some mil
 
 def run(world: World, plan: Plan) -> Sequence[Row]:
     """Set the clocks; on PostgreSQL, let them also differ."""
-    settings = {"WORKER_WEBHOOK_RETRY_SCHEDULE": ",".join([f"{RETRY_S:g}"] * 10)}
-    with open_site(world, name="clock", number=0, **settings) as site:
+    with open_site(world, name="clock", number=0, **SETTINGS) as site:
         site.desk.decide = refuse_some
         world.receiver.verify = any_hour(world.receiver.verify)
         if world.postgres is None:
@@ -72,7 +71,6 @@ def rounds(site: Site, plan: Plan, *, apart: dict[str, float], by_s: float = 0.0
     chance = plan.random("clock", by_s)
     recoveries: list[float] = []
     tasks: list[str] = []
-    since = time.monotonic()
     asked_before = len(site.world.gateway.requests)
     done = 0
     while not plan.is_over(done=done):
@@ -90,7 +88,6 @@ def rounds(site: Site, plan: Plan, *, apart: dict[str, float], by_s: float = 0.0
             tasks += mine
         done += 1
     tasks += until_all_asked(site)
-    site.ledger.strike(since=since)  # a lease that was cut short would be excused; an early retry is not
     made = row(
         site.account(of=tasks),
         name="clock",
@@ -145,15 +142,20 @@ def any_hour(verify: Verifier) -> Verifier:
 
 def early(arrivals: Sequence[Arrival]) -> list[str]:
     """Name the retries that came before their wait was over."""
-    by_task: dict[str, list[Arrival]] = {}
-    for arrival in arrivals:
-        by_task.setdefault(arrival.task_id, []).append(arrival)
     return [
         f"{later.task_id}: attempt {later.attempt} came {later.at - before.at:.1f} s after a 500"
-        for came in by_task.values()
-        for before, later in pairwise(came)
+        for before, later in in_pairs(arrivals)
         if before.answer == 500 and later.at - before.at < RETRY_S
     ]
+
+
+def in_pairs(arrivals: Sequence[Arrival]) -> Iterator[tuple[Arrival, Arrival]]:
+    """Give each arrival with the one of the same task before it."""
+    last: dict[str, Arrival] = {}
+    for arrival in arrivals:
+        if arrival.task_id in last:
+            yield last[arrival.task_id], arrival
+        last[arrival.task_id] = arrival
 
 
 def storms(site: Site, *, asked_before: int) -> list[str]:

@@ -45,9 +45,11 @@ class Strike:
     start: float
     end: float
 
-    def covers(self, arrival: Arrival) -> bool:
-        """Whether the arrival may have been on its way to its record when this began, or while it lasted."""
-        return self.start - IN_FLIGHT_S <= arrival.at <= self.end
+    def explains(self, earlier: Arrival, later: Arrival) -> bool:
+        """Whether the earlier attempt was on its way to its record when this began or while it lasted, and
+        the later one came after it had begun.
+        """
+        return self.start - IN_FLIGHT_S <= earlier.at <= self.end and self.start < later.at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

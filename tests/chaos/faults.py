@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.chaos import beats, brokers, clocks, disks, kills, postgres, soak, stops
+from tests.chaos import beats, brokers, clock_kills, clocks, disks, kills, postgres, soak, stops
 from tests.chaos.plan import Fault
 
 FAULTS: Mapping[str, Fault] = {
@@ -15,6 +15,7 @@ FAULTS: Mapping[str, Fault] = {
     "broker": brokers.FAULT,
     "postgres": postgres.FAULT,
     "clock": clocks.FAULT,
+    "clock-kill": clock_kills.FAULT,
     "disk": disks.FAULT,
     "soak": soak.FAULT,
 }

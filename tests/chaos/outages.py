@@ -37,7 +37,10 @@ Break = Callable[[Site, float], float]  # breaks, has tasks watched, mends; retu
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outage:
-    """One way to fail. `seconds`: how long it lasts, in the long and in the short form."""
+    """One way to fail. `seconds`: how long it lasts, in the long and in the short form.
+
+    `doubles`: a record may fail at it, so that what was in flight comes twice.
+    """
 
     part: str  # what `--only` knows it by
     name: str
@@ -45,6 +48,7 @@ class Outage:
     within_s: float
     seconds: tuple[float, float]
     seen: str = ""  # what a worker has to have said of it, or it never happened
+    doubles: bool = False
 
 
 def rounds_of(site: Site, outage: Outage, plan: Plan) -> Row:
@@ -59,7 +63,8 @@ def rounds_of(site: Site, outage: Outage, plan: Plan) -> Row:
         began = time.monotonic()
         back = outage.strike(site, outage.seconds[plan.short])
         watch(site, [site.begin() for _ in range(AFTER)])
-        site.ledger.strike(since=began)
+        if outage.doubles:
+            site.ledger.strike(since=began)
         tasks = sorted(site.ledger.promised)
         recoveries.append(site.recover(tasks, since=back, seconds=LIMIT_S))
     made = row(

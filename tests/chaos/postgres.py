@@ -170,7 +170,15 @@ def run(world: World, plan: Plan) -> Sequence[Row]:
 
 def outage(name: str, strike: Break, *, seconds: tuple[float, float], seen: str = "") -> Outage:
     """Return an outage of this server."""
-    return Outage(part="postgres", name=name, strike=strike, within_s=WITHIN_S, seconds=seconds, seen=seen)
+    return Outage(
+        part="postgres",
+        name=name,
+        strike=strike,
+        within_s=WITHIN_S,
+        seconds=seconds,
+        seen=seen,
+        doubles=True,
+    )
 
 
 @contextmanager

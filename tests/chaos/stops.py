@@ -60,18 +60,8 @@ def stop_under_load(world: World, plan: Plan) -> Sequence[Row]:
                 wrong.append(f"it ended with status {status} after {seconds[-1]:.1f} s")
             wrong += left_behind(site)
         site.celery("worker")
-        site.recover(sorted(site.ledger.promised), since=time.monotonic(), seconds=PATIENCE_S)
         fault = "SIGTERM under full load (until it has ended)"
-        return [
-            row(
-                site.account(),
-                name="stop",
-                fault=fault,
-                database=world.database,
-                recoveries=seconds,
-                also_wrong=wrong,
-            )
-        ]
+        return [settled(site, name="stop", fault=fault, measured=seconds, wrong=wrong)]
 
 
 def left_behind(site: Site) -> Iterator[str]:
@@ -107,18 +97,21 @@ def roll(world: World, plan: Plan) -> Sequence[Row]:
                 gaps.append(longest_gap(site, since=began))
                 if gaps[-1] > LONGEST_GAP_S:
                     wrong.append(f"no result came for {gaps[-1]:.1f} s")
-        site.recover(sorted(site.ledger.promised), since=time.monotonic(), seconds=PATIENCE_S)
         fault = "rolling restart of two workers (longest gap)"
-        return [
-            row(
-                site.account(),
-                name="roll",
-                fault=fault,
-                database=world.database,
-                recoveries=gaps,
-                also_wrong=wrong,
-            )
-        ]
+        return [settled(site, name="roll", fault=fault, measured=gaps, wrong=wrong)]
+
+
+def settled(site: Site, *, name: str, fault: str, measured: Sequence[float], wrong: Sequence[str]) -> Row:
+    """Wait until all that was promised has come, and make the row."""
+    site.recover(sorted(site.ledger.promised), since=time.monotonic(), seconds=PATIENCE_S)
+    return row(
+        site.account(),
+        name=name,
+        fault=fault,
+        database=site.world.database,
+        recoveries=measured,
+        also_wrong=wrong,
+    )
 
 
 def longest_gap(site: Site, *, since: float) -> float:

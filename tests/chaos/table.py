@@ -38,8 +38,8 @@ class Row:
 
     @property
     def failed(self) -> bool:
-        """Whether a promise was broken."""
-        return bool(self.lost or self.wrong or not self.rounds)
+        """Whether a promise was broken, or nothing was done that could have broken one."""
+        return bool(self.lost or self.wrong or not self.rounds or not self.tasks)
 
 
 def row(
@@ -102,7 +102,7 @@ def cells(one: Row) -> tuple[str, ...]:
 
 
 def as_text(rows: Sequence[Row]) -> str:
-    """Write the table in columns; below it a line for each loss and each wrong."""
+    """Write the table in columns; below it what is to be complained of."""
     lines = [HEAD, *(cells(one) for one in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(HEAD))]
     table = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
@@ -111,12 +111,15 @@ def as_text(rows: Sequence[Row]) -> str:
 
 
 def complaints(rows: Sequence[Row]) -> list[str]:
-    """Return a line for each loss and each wrong."""
+    """Return a line for each loss and each wrong, and for each row that proves nothing."""
     return [
-        f"{one.fault} on {one.database}: {what}: {line}"
+        f"{one.fault} on {one.database}: {what}"
         for one in rows
-        for what, found in (("lost", one.lost), ("wrong", one.wrong))
-        for line in found
+        for what in (
+            *(f"lost: {line}" for line in one.lost),
+            *(f"wrong: {line}" for line in one.wrong),
+            *(["proves nothing"] if not one.rounds or not one.tasks else []),
+        )
     ]
 
 

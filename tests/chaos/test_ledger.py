@@ -1,22 +1,23 @@
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import pytest
 
 from tests.chaos.account import LEASE_S, Account
-from tests.chaos.entries import IN_FLIGHT_S, Arrival, Expected, Recorded
+from tests.chaos.entries import IN_FLIGHT_S, Arrival, Expected, Recorded, Strike
 from tests.chaos.ledger import Ledger
 
 DATA = '[{"id":"t-1"}]'
+KILLED_AT = 1_000.0  # monotonic seconds
+BEFORE, AFTER = KILLED_AT - 1, KILLED_AT + 1
 DELIVERED = Recorded(status="SUCCESS", webhook_id="msg_1", state="DELIVERED", taken=frozenset({1}))
 
 
 def arrival(**changes: object) -> Arrival:
-    """Return a good first attempt that came now."""
+    """Return a good first attempt that came a second before the kill."""
     good = Arrival(
-        at=time.monotonic(),
+        at=BEFORE,
         task_id="t",
         webhook_id="msg_1",
         attempt=1,
@@ -42,7 +43,7 @@ def account(
         elif one.answer == 0:
             one.answer = None
     if struck:
-        ledger.strike()
+        ledger.strikes.append(Strike(start=KILLED_AT, end=KILLED_AT))
     return ledger.account({} if recorded is None else {"t": recorded})
 
 
@@ -97,7 +98,7 @@ def test_what_was_never_promised_cannot_be_lost() -> None:
 
 def test_a_duplicate_of_an_attempt_in_flight_at_a_kill_is_counted_and_excused() -> None:
     """The worker died after the 200 and before its record: the next attempt is what at least once means."""
-    later = arrival(attempt=2)
+    later = arrival(attempt=2, at=AFTER)
 
     told = account(arrival(), later, recorded=replace(DELIVERED, taken=frozenset({2})), struck=True)
 
@@ -113,17 +114,31 @@ def test_one_that_was_cut_off_before_its_answer_is_a_duplicate_too() -> None:
 
 
 @pytest.mark.parametrize(
-    ("struck", "taken", "ago"),
-    [(False, {2}, 0.0), (True, {1, 2}, 0.0), (True, {2}, IN_FLIGHT_S + 1)],
-    ids=["nothing was killed", "the first was recorded", "it was long over at the kill"],
+    ("struck", "taken", "came"),
+    [
+        (False, {2}, (BEFORE, AFTER)),
+        (True, {1, 2}, (BEFORE, AFTER)),
+        (True, {2}, (KILLED_AT - IN_FLIGHT_S - 1, AFTER)),
+        (True, {2}, (BEFORE, KILLED_AT - 0.5)),
+        (True, {2}, (AFTER, AFTER + 1)),
+    ],
+    ids=[
+        "nothing was killed",
+        "the first was recorded",
+        "it was long over at the kill",
+        "both came before the kill",
+        "both came after the kill",
+    ],
 )
-def test_a_duplicate_without_an_excuse_is_wrong(struck: bool, taken: set[int], ago: float) -> None:
-    """A second copy is excused by a kill that the first was in flight at, and by nothing else."""
-    first = arrival(at=time.monotonic() - ago)
+def test_a_duplicate_without_an_excuse_is_wrong(
+    struck: bool, taken: set[int], came: tuple[float, float]
+) -> None:
+    """A second copy is excused by a kill that the first was in flight at and that it came after, and by
+    nothing else.
+    """
+    first, second = arrival(at=came[0]), arrival(attempt=2, at=came[1])
 
-    told = account(
-        first, arrival(attempt=2), recorded=replace(DELIVERED, taken=frozenset(taken)), struck=struck
-    )
+    told = account(first, second, recorded=replace(DELIVERED, taken=frozenset(taken)), struck=struck)
 
     assert told.duplicates == 1
     assert len(told.wrong) == 1
@@ -132,17 +147,11 @@ def test_a_duplicate_without_an_excuse_is_wrong(struck: bool, taken: set[int], a
 
 def test_a_record_that_came_after_its_lease_excuses_the_copy_before_it() -> None:
     """Where the record itself was held up beyond the lease, the row was due again, and rightly."""
-    ledger_time = time.monotonic()
-    first, second = arrival(at=ledger_time - LEASE_S - 1), arrival(attempt=2, at=ledger_time)
-    ledger = Ledger()
-    ledger.expect("t", Expected(data=DATA))
-    ledger.promise("t")
-    for one in (first, second):
-        ledger.arrive(one)
-        ledger.answered(one, answer=200)
-    ledger.strike(since=ledger_time - LEASE_S - 2)
+    first, second = arrival(), arrival(attempt=2, at=BEFORE + LEASE_S)
 
-    assert ledger.account({"t": replace(DELIVERED, taken=frozenset({1, 2}))}).wrong == ()
+    told = account(first, second, recorded=replace(DELIVERED, taken=frozenset({1, 2})), struck=True)
+
+    assert (told.duplicates, told.wrong) == (1, ())
 
 
 def test_a_retry_after_a_refusal_is_no_duplicate() -> None:
@@ -177,9 +186,9 @@ def test_a_wrong_arrival_is_told(changes: dict[str, object], line: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"attempt": 2, "webhook_id": "msg_2"}, "t: has 2 webhook-ids: msg_1, msg_2"),
-        ({"attempt": 2, "body_sha256": "def"}, "t: came with different bodies"),
-        ({"attempt": 1}, "t: came with an attempt number twice: [1, 1]"),
+        ({"attempt": 2, "at": AFTER, "webhook_id": "msg_2"}, "t: has 2 webhook-ids: msg_1, msg_2"),
+        ({"attempt": 2, "at": AFTER, "body_sha256": "def"}, "t: came with different bodies"),
+        ({"attempt": 1, "at": AFTER}, "t: came with an attempt number twice: [1, 1]"),
     ],
 )
 def test_a_copy_that_differs_is_wrong_whatever_was_killed(changes: dict[str, object], line: str) -> None:
@@ -188,7 +197,7 @@ def test_a_copy_that_differs_is_wrong_whatever_was_killed(changes: dict[str, obj
         arrival(), arrival(**changes), recorded=replace(DELIVERED, taken=frozenset({2})), struck=True
     )
 
-    assert line in told.wrong
+    assert told.wrong == (line,)
 
 
 def test_a_result_that_nobody_enqueued_is_wrong() -> None:

@@ -22,10 +22,14 @@ from tests.chaos.table import (
 
 
 def made(
-    *, lost: tuple[str, ...] = (), wrong: tuple[str, ...] = (), recoveries: tuple[float, ...] = (1.0,)
+    *,
+    tasks: int = 10,
+    lost: tuple[str, ...] = (),
+    wrong: tuple[str, ...] = (),
+    recoveries: tuple[float, ...] = (1.0,),
 ) -> Row:
     """Return a row about ten tasks."""
-    account = Account(tasks=10, duplicates=2, lost=lost, wrong=wrong)
+    account = Account(tasks=tasks, duplicates=2, lost=lost, wrong=wrong)
     return row(account, name="kill", fault="SIGKILL", database="sqlite", recoveries=recoveries, note="a note")
 
 
@@ -36,12 +40,14 @@ def made(
         (made(lost=("t: gone",)), True),
         (made(wrong=("t: twice",)), True),
         (made(recoveries=()), True),
+        (made(tasks=0), True),
     ],
-    ids=["good", "lost", "wrong", "no round"],
+    ids=["good", "lost", "wrong", "no round", "no task"],
 )
 def test_a_row_fails_with_a_loss_a_wrong_or_nothing_done(one: Row, failed: bool) -> None:
-    """A fault that was never tried has proved nothing."""
+    """A fault that was never tried, or at which nothing was owed, has proved nothing; that is told."""
     assert one.failed is failed
+    assert bool(as_text([one]).splitlines()[3:]) is failed
 
 
 def test_what_was_lost_is_told_below_the_table() -> None:

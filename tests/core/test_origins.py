@@ -197,28 +197,37 @@ def test_an_origin_is_looked_at_when_it_is_due_and_closed(
 
 
 @pytest.mark.parametrize(
-    ("free", "wants", "grants"),
+    ("free", "wants", "held", "grants"),
     [
-        (10, [], []),
-        (0, [5, 5], [0, 0]),
-        (10, [3, 3], [3, 3]),
-        (4, [100, 1, 100], [2, 1, 1]),
-        (2, [9, 9, 9], [1, 1, 0]),
-        (7, [0, -3, 9], [0, 0, 7]),
-        (100, [1000, 5, 40], [55, 5, 40]),
+        (10, [], [], []),
+        (0, [5, 5], [0, 0], [0, 0]),
+        (10, [3, 3], [0, 0], [3, 3]),
+        (4, [100, 1, 100], [0, 0, 0], [2, 1, 1]),
+        (2, [9, 9, 9], [0, 0, 0], [1, 1, 0]),
+        (7, [0, -3, 9], [64, 64, 0], [0, 0, 7]),
+        (100, [1000, 5, 40], [0, 0, 0], [55, 5, 40]),
+        (6, [60, 60, 60], [4, 0, 0], [0, 3, 3]),
+        (10, [60, 60, 60], [4, 0, 0], [1, 5, 4]),
+        (9, [60, 2, 60], [4, 0, 0], [2, 2, 5]),
+        (3, [60, 60], [7, 7], [2, 1]),
     ],
 )
-def test_slots_are_shared_evenly(free: int, wants: list[int], grants: list[int]) -> None:
-    """The modest get what they want, the rest is split among the others, the first first."""
-    assert share(free, wants) == grants
+def test_slots_are_shared_evenly(free: int, wants: list[int], held: list[int], grants: list[int]) -> None:
+    """The modest get what they want, those that hold least are raised first, a rest goes to the first."""
+    assert share(free, wants, held=held) == grants
 
 
-@given(st.integers(0, 500), st.lists(st.integers(-5, 100), max_size=40))
-def test_no_slot_is_wasted_or_given_twice(free: int, wants: list[int]) -> None:
-    """As many as possible are granted, nobody gets more than it wants, and all get one before any two."""
-    grants = share(free, wants)
+ASKING = st.lists(st.tuples(st.integers(-5, 100), st.integers(0, 100)), max_size=40)
+
+
+@given(st.integers(0, 500), ASKING)
+def test_no_slot_is_wasted_or_given_twice(free: int, asking: list[tuple[int, int]]) -> None:
+    """As many as possible are granted, and nobody gets one while another that wants it holds fewer."""
+    wants, held = [want for want, _ in asking], [has for _, has in asking]
+    grants = share(free, wants, held=held)
     useful = [max(want, 0) for want in wants]
     assert sum(grants) == min(free, sum(useful))
     assert all(0 <= grant <= want for grant, want in zip(grants, useful, strict=True))
-    if free >= len(wants):
-        assert all(grant > 0 for grant, want in zip(grants, useful, strict=True) if want)
+    raised = [has + grant for has, grant in zip(held, grants, strict=True) if grant]
+    hungry = [has + grant for has, grant, want in zip(held, grants, useful, strict=True) if grant < want]
+    assert max(raised, default=0) <= min(hungry, default=1000) + 1

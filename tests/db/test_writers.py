@@ -5,9 +5,14 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import count
 from queue import SimpleQueue
+from types import FrameType
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, text
@@ -94,7 +99,7 @@ def test_writers_write_in_the_order_in_which_they_came(
             of = make_sessions(other) if number % 2 else sessions
             waiting.append(threads.submit(write, of, str(number)))
             turn = joined.get(timeout=PATIENCE_S)
-            assert not turn.came.is_set()
+            assert not turn.came
     for one in waiting:
         one.result(timeout=PATIENCE_S)
     other.dispose()
@@ -153,7 +158,7 @@ def test_other_processes_are_waited_for(
     stranger = sqlite3.connect(sessions.kw["bind"].url.database, isolation_level=None)
     stranger.execute("BEGIN IMMEDIATE")
     waiting = threads.submit(write, sessions, "ours")
-    assert joined.get(timeout=PATIENCE_S).came.is_set()
+    assert joined.get(timeout=PATIENCE_S).came
     with sessions() as session:  # a look at the file, while the other waits
         session.connection(execution_options={"sqlite_begin": "DEFERRED"})
     assert not waiting.done()
@@ -182,11 +187,11 @@ def test_whoever_leaves_the_middle_of_a_line_lets_nobody_pass() -> None:
     first, second, third = line.join(), line.join(), line.join()
 
     line.leave(second)
-    assert not third.came.is_set()
+    assert not third.came
     line.leave(first)
     line.leave(first)
 
-    assert third.came.is_set()
+    assert third.came
 
 
 def test_a_file_has_one_line(sqlite_url: str, tmp_path: object) -> None:
@@ -196,3 +201,49 @@ def test_a_file_has_one_line(sqlite_url: str, tmp_path: object) -> None:
 
     assert writers.line_of(f"{tmp_path}/./worker.db") is line
     assert writers.line_of(f"{file}-other") is not line
+
+
+@pytest.mark.parametrize("action", ["joins", "waits", "leaves"])
+def test_a_forgotten_connection_may_leave_at_any_moment(action: str) -> None:
+    """The garbage collector finds it in whichever thread and at whichever line; then this one goes on, and
+    whoever is next is told.
+    """
+    for moment in count():
+        line = Line()
+        forgotten, second = line.join(), line.join()
+        acts: dict[str, Callable[[], object]] = {
+            "joins": line.join,
+            "waits": partial(second.wait, 0.01),
+            "leaves": partial(line.leave, second),
+        }
+        if not runs_with(partial(line.leave, forgotten), acts[action], at=moment):
+            break
+        assert second.came
+    assert moment > 1
+
+
+def runs_with(interruption: Callable[[], None], action: Callable[[], object], *, at: int) -> bool:
+    """Run an action in a thread, interrupted at one of its lines; say whether it has so many."""
+    lines = count()
+    done: SimpleQueue[BaseException | None] = SimpleQueue()
+
+    def trace(_frame: FrameType, what: str, _argument: object) -> Callable[..., Any]:
+        if what == "line" and next(lines) == at:
+            interruption()
+        return trace
+
+    def act() -> None:
+        before, error = sys.gettrace(), None
+        sys.settrace(trace)
+        try:
+            action()
+        except BaseException as raised:  # noqa: BLE001 - told where it is awaited
+            error = raised
+        finally:
+            sys.settrace(before)
+            done.put(error)
+
+    threading.Thread(target=act, daemon=True).start()
+    error = done.get(timeout=PATIENCE_S)  # Empty: it waits for itself
+    assert error is None
+    return next(lines) > at + 1

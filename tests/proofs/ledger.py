@@ -7,10 +7,10 @@ the one that some order of the same steps leaves.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum, auto
-from itertools import permutations
 from typing import assert_never
 
 from worker.core.schedule import retry_wait
@@ -85,17 +85,18 @@ class Impossible(Exception):
 
 
 def ends(row: Row | None, steps: Sequence[Step], *, now: datetime) -> list[Row | None]:
-    """Return what each order of `steps` that is allowed makes of `row`; empty when none is."""
-    found: list[Row | None] = []
-    for order in permutations(steps):
-        current = row
-        try:
-            for step in order:
-                current = after(current, step, now=now)
-        except Impossible:
-            continue
-        found.append(current)
-    return found
+    """Return what the orders of `steps` that are allowed make of `row`; empty when none is.
+
+    Orders that have come to the same row with the same steps left go on as one: nine steps have 362,880.
+    """
+    reached = {(frozenset(range(len(steps))), row)}
+    for _ in steps:
+        before, reached = reached, set()
+        for left, current in before:
+            for index in left:
+                with suppress(Impossible):
+                    reached.add((left - {index}, after(current, steps[index], now=now)))
+    return [end for _, end in reached]
 
 
 def after(row: Row | None, step: Step, *, now: datetime) -> Row | None:

@@ -12,12 +12,12 @@ from functools import partial
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from sqlalchemy import delete, func, select
+from hypothesis.stateful import initialize, invariant, rule
+from sqlalchemy import func, select
 
-from tests.factory import HOOK, NOW, add_gateway
+from tests.factory import HOOK
 from tests.polling import LIMITS
-from tests.proofs.together import Clock, at_once, prove, stopped_clock
+from tests.proofs.together import LONGEST_S, Clock, Histories, at_once, prove
 from tests.proofs.watch import Answered, Claimed, Leased, Step, Watched, World, worlds
 from tests.sweeps import DONE, INTERVAL, TIMEOUT, WELL, Sweeps
 from worker.attribution import End, Polled
@@ -27,7 +27,7 @@ from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.lifecycle import Action
 from worker.core.wire import Bad, Good, Trouble
-from worker.db.models import Attempt, Delivery, Gateway, Origin, PollBatch, SunoTask, Transition
+from worker.db.models import Delivery, Gateway, PollBatch, SunoTask, Transition
 from worker.db.session import Sessions
 from worker.intake import put_under_watch
 from worker.poller import Poller
@@ -42,30 +42,19 @@ bits = st.integers(0, 2**BATCH_SIZE - 1)
 answers = st.tuples(st.integers(0, 99), bits, st.sampled_from(["last", "more", "trouble"]))
 
 
-class Polls(RuleBasedStateMachine):
-    """Enqueues, claims, answers in time and late, crashes and outages, one by one and at once.
-
-    No rule depends on what an earlier one brought about, so a history can be played again although threads
-    have raced in it.
-    """
+class Polls(Histories):
+    """Enqueues, claims, answers in time and late, crashes and outages, one by one and at once."""
 
     def __init__(self, *, sessions: Sessions, clock: Clock, portal: Portal) -> None:
         """Begin with nothing under watch."""
-        super().__init__()
-        self.sessions = sessions
-        self.clock = clock
-        clock.now = NOW
-        self.pollers = [self.poller(portal) for _ in range(POLLERS)]
+        super().__init__(sessions=sessions, clock=clock, portal=portal)
+        self.pollers = [self.poller() for _ in range(POLLERS)]
         self.world = World(leases={})
         self.names = 0
         self.held: list[ClaimedBatch] = []  # whose answers may still come
         self.settled = True  # what the tables hold is known
-        with sessions.begin() as session:
-            for table in (Attempt, Delivery, Origin, Transition, SunoTask, PollBatch, Gateway):
-                session.execute(delete(table))
-            add_gateway(session)
 
-    def poller(self, portal: Portal) -> Poller:
+    def poller(self) -> Poller:
         """Return another process's poller; nobody asks its client, as the rules hand in the answers."""
         gateway = Sweeps(sessions=self.sessions, batch_size=BATCH_SIZE, concurrency=CONCURRENCY).gateway
         return Poller(
@@ -74,7 +63,7 @@ class Polls(RuleBasedStateMachine):
             limits=LIMITS,
             poll_interval=INTERVAL,
             client=GatewayClient.__new__(GatewayClient),
-            submit=portal.submit,
+            submit=self.portal.submit,
             ring_deliver=lambda: None,
         )
 
@@ -292,7 +281,7 @@ def seen(world: World) -> tuple[object, ...]:
     return world.pending, world.ended, leases, world.failing
 
 
-@pytest.mark.timeout(300)  # thousands of transactions, on a machine that may be busy
+@pytest.mark.timeout(LONGEST_S)
 def test_no_task_is_asked_about_twice_at_once_nor_lost(
     sessions: Sessions, portal: Portal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,10 +290,4 @@ def test_no_task_is_asked_about_twice_at_once_nor_lost(
     One live lease for a task, tokens that fence, an end that is never left and owed once, the gateway's limit
     and its one probe after trouble, sizes that are exact, nothing lost.
     """
-    clock = stopped_clock(monkeypatch)
-
-    class Here(Polls):
-        def __init__(self) -> None:
-            super().__init__(sessions=sessions, clock=clock, portal=portal)
-
-    prove(Here)
+    prove(Polls, sessions=sessions, portal=portal, monkeypatch=monkeypatch)

@@ -135,22 +135,35 @@ def next_claim_at(health: OriginHealth, *, due: datetime | None, now: datetime) 
     return max(due, now) if health.open_until is None else max(due, now, health.open_until)
 
 
-def share(free: int, wants: Sequence[int]) -> list[int]:
-    """Split `free` slots between origins that could use `wants`: nobody gets more than it wants.
+def share(free: int, wants: Sequence[int], *, held: Sequence[int]) -> list[int]:
+    """Split `free` slots between origins that could use `wants` more than the slots they have `held`.
 
-    All get one before any gets two, and so on; `sum(share(…)) == min(free, sum(wants))`. When slots run out
-    in a round, the first ones get theirs.
+    Those that hold least are raised first, until all that still want some hold equally many; so a receiver
+    that gives no slot back keeps those it has and gets no more of those that others give back. What cannot be
+    split evenly goes to the first ones. Nobody gets more than it wants, and
+    `sum(share(…)) == min(free, sum(wants))`.
     """
-    grants = [0] * len(wants)
-    hungry = [index for index, want in enumerate(wants) if want > 0]
-    while free > 0 and hungry:
-        portion = max(1, free // len(hungry))
-        for index in hungry:
-            granted = min(portion, wants[index] - grants[index], free)
-            grants[index] += granted
-            free -= granted
-        hungry = [index for index in hungry if grants[index] < wants[index]]
+    useful = [max(0, want) for want in wants]
+    if sum(useful) <= free:
+        return useful
+    low, high = 0, max(has + want for has, want in zip(held, useful, strict=True))
+    while high - low > 1:  # the highest level that all may be raised to
+        level = (low + high) // 2
+        if sum(_raised(useful, held, level=level)) <= free:
+            low = level
+        else:
+            high = level
+    grants = _raised(useful, held, level=low)
+    left = free - sum(grants)
+    for index, (grant, more) in enumerate(zip(grants, _raised(useful, held, level=low + 1), strict=True)):
+        if left and more > grant:
+            grants[index] = more
+            left -= 1
     return grants
+
+
+def _raised(wants: Sequence[int], held: Sequence[int], *, level: int) -> list[int]:
+    return [min(want, max(0, level - has)) for want, has in zip(wants, held, strict=True)]
 
 
 def _limit(concurrency: int, outcome: PostOutcome, *, most: int) -> int:

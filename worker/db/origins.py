@@ -64,9 +64,14 @@ _IN_FLIGHT = (
     .group_by(Delivery.origin)
 )
 _NEXT_DUE = select(Origin.origin, _first_due().label("at")).where(among(Origin.origin, "names"))
-_RESCHEDULED = update(table_of(Origin)).where(table_of(Origin).c.origin == bindparam("key"))
+_RESCHEDULED = (
+    update(table_of(Origin))
+    .where(among(table_of(Origin).c.origin, "names"))
+    .values(next_claim_at=bindparam("moment", type_=UtcDateTime()))
+)
+_ONE = update(table_of(Origin)).where(table_of(Origin).c.origin == bindparam("key"))
 _FLOOR = bindparam("floor", type_=UtcDateTime())
-_CHANGED = _RESCHEDULED.values(next_claim_at=case((_first_due() < _FLOOR, _FLOOR), else_=_first_due()))
+_CHANGED = _ONE.values(next_claim_at=case((_first_due() < _FLOOR, _FLOOR), else_=_first_due()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,13 +140,11 @@ def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetim
 
 def reschedule(session: Session, *, at: Mapping[str, datetime | None]) -> None:
     """Set when each origin, locked by this transaction, is looked at next."""
-    if not at:
-        return
-    run(
-        session,
-        _RESCHEDULED,
-        [{"key": origin, "next_claim_at": moment} for origin, moment in sorted(at.items())],
-    )
+    names: dict[datetime | None, list[str]] = {}
+    for origin, moment in at.items():
+        names.setdefault(moment, []).append(origin)
+    for moment, those in names.items():  # nearly all are to be looked at again now
+        run(session, _RESCHEDULED, [{"names": those, "moment": moment}])
 
 
 def write_health(

@@ -9,6 +9,9 @@ due in 20 s. Between two looks time is taken from `uptime`, so one transaction n
 
 Limits: steps below 2 s are left alone. While the machine is off, nobody can tell a step from time that has
 passed. Only on Linux; elsewhere the file follows the wall clock as it is. PostgreSQL's clock is its server's.
+All processes that write a file have to see one pair of clocks. Where they do not, though they say that it is
+the same boot (containers with time namespaces of their own, programs under `faketime`), each writer takes the
+other's clock for one that was set and moves what waits there and back: that is not told from a real step.
 """
 
 from __future__ import annotations

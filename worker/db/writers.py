@@ -15,22 +15,42 @@ import os
 import sqlite3
 import threading
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Any
 from weakref import WeakValueDictionary
 
 IN_LINE_S = 10.0
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Turn:
-    """A place in a line. `came` is set when nobody is before it any more, or it was given up."""
+    """A place in a line. It has come when nobody is before it any more, or it was given up."""
 
-    came: threading.Event = field(default_factory=threading.Event)
+    came: bool = False
+    # An event locks itself while it is set or waited for; the put of this queue may interrupt any other.
+    _call: SimpleQueue[None] = field(default_factory=SimpleQueue)
+
+    def come(self) -> None:
+        """Tell whoever waits for it, once or more often."""
+        self.came = True
+        self._call.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it has come, so long at most; say whether it has."""
+        with suppress(Empty):
+            self._call.get(timeout=seconds)
+        return self.came
 
 
 class Line:
-    """The writers of one file in this process, in the order in which they came; the first one writes."""
+    """The writers of one file in this process, in the order in which they came; the first one writes.
+
+    A forgotten connection leaves when the garbage collector finds it: at any moment, also in a thread that is
+    just about to join, wait or leave. So the lock is reentrant, and a look at the first in line may find that
+    nobody stands there any more.
+    """
 
     def __init__(self) -> None:
         """Let nobody stand in it."""
@@ -38,7 +58,6 @@ class Line:
 
     def clear(self) -> None:
         """Forget whoever stands in it."""
-        # Reentrant, because a forgotten connection leaves when the garbage collector finds it: at any moment.
         self._lock = threading.RLock()
         self._turns: deque[Turn] = deque()
 
@@ -47,7 +66,7 @@ class Line:
         turn = Turn()
         with self._lock:
             self._turns.append(turn)
-            self._turns[0].came.set()
+            self._call_first()
         return turn
 
     def leave(self, turn: Turn) -> None:
@@ -55,9 +74,12 @@ class Line:
         with self._lock:
             if turn in self._turns:
                 self._turns.remove(turn)
-                turn.came.set()
-            if self._turns:
-                self._turns[0].came.set()
+                turn.come()
+            self._call_first()
+
+    def _call_first(self) -> None:
+        with suppress(IndexError):
+            self._turns[0].come()
 
 
 _lines: WeakValueDictionary[str, Line] = WeakValueDictionary()
@@ -95,7 +117,7 @@ class Writer(sqlite3.Connection):
         if self._turn is None:
             self._turn = self._line.join()
             try:
-                came = self._turn.came.wait(IN_LINE_S)
+                came = self._turn.wait(IN_LINE_S)
             except BaseException:
                 self.give_up_turn()
                 raise
