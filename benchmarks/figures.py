@@ -183,7 +183,7 @@ RATIOS = (
         what="and after 100 sweeps",
         unit="×",
         once=True,
-        limited_by="the same, which uses its space again from then on",
+        limited_by="the same: what autovacuum has freed is used again",
     ),
     Figure(
         key="healthy_share_5pct_hanging",

@@ -18,23 +18,23 @@ class Sizes:
     afternoon_tasks: int = 800
     posts: int = 4_000
     delivery_posts: int = 8_000
-    outbound_posts: int = 300
-    webhook_posts: int = 600
+    outbound_posts: int = 200
+    webhook_posts: int = 400
     pending: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     polls: int = 100_000
     gets: int = 2_000
     growth_pending: int = 10_000
     latency_interval_s: float = 10
     latency_tasks: int = 150  # of a round
-    latency_window_s: float = 30
+    latency_window_s: float = 25
     slow_hosts: int = 100
-    slow_posts: int = 200_000  # more than can be sent in the window
-    slow_s: float = 30  # the window: from the moment at which some begin to hang
+    slow_posts: int = 160_000  # more than can be sent in the window
+    slow_s: float = 24  # the window: from the moment at which some begin to hang
     slow_timeout_s: float = TIMEOUT.total_seconds()
     scale_hosts: int = 128
-    scale_posts: int = 60_000
+    scale_posts: int = 48_000
     settle_s: float = 10  # after the start of `up`
-    idle_s: float = 25
+    idle_s: float = 20
     lines: int = 20_000
 
     @property
