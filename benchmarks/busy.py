@@ -56,7 +56,7 @@ def held(set_up: Stage, *, engine: Engine, database: str, gateway: int) -> dict[
     settings = set_up.settings(database=database, gateway=gateway) | {"WORKER_WEBHOOK_TIMEOUT": "60"}
     with (
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
-        set_up.worker_and_beat(settings, workers=WORKERS, grace=0) as roots,
+        set_up.worker_and_beat(settings, workers=WORKERS, as_up_does=True, grace=0) as roots,
     ):
         wait_until_full(connection)
         memory = [memory_mib(roots[name]) for name in roots if name.startswith("worker")]

@@ -215,7 +215,7 @@ RATIOS = (
         what="answer of the gateway to POST at the receiver, p99",
         unit="ms",
         most=50,
-        limited_by="two transactions and a message over the broker between them",
+        limited_by="the two transactions between them: the record of the answer, the claim of the delivery",
     ),
     Figure(
         key="idle_core_share",
@@ -228,11 +228,11 @@ RATIOS = (
     Figure(
         key="busy_worker_memory_mib",
         scenario="busy",
-        what="memory of a worker with 1,000,000 pending and its 512 slots full of receivers that hang; a "
-        "process has no more, so two of them hold 1,000 in flight",
+        what="memory of a worker of `up` with 1,000,000 pending and its 512 slots full of receivers that "
+        "hang; a process has no more, so two of them hold 1,000 in flight",
         unit="MiB",
         most=114,
-        limited_by="the modules that it imports",
+        limited_by="the modules that it imports; by `celery -A worker worker` they take 12 MiB more",
     ),
     Figure(
         key="scale_ratio_2_over_1_workers",

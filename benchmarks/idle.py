@@ -14,7 +14,7 @@ from benchmarks.sizes import Sizes
 from tests.processes import command_line
 
 UP = [sys.executable, "-m", "worker", "up"]
-PARTS = {"worker": " worker", "beat": " beat", "broker": "valkey-server", "up": " up"}
+PARTS = {"worker": "worker()", "beat": "beat()", "broker": "valkey-server", "up": " up"}
 
 
 def idle(sizes: Sizes) -> dict[str, float]:

@@ -18,6 +18,7 @@ from sqlalchemy import Engine, text
 
 from benchmarks.programs import GRACE_S, READY, running
 from tests.servers import PostgresServer, serve_postgres
+from worker.cli.up import BEAT, WORKER
 from worker.db.migrate import upgrade
 from worker.db.session import make_engine
 from worker.embedded.valkey import EmbeddedValkey, launch_valkey
@@ -72,19 +73,26 @@ class Stage:
 
     @contextmanager
     def worker_and_beat(
-        self, settings: Mapping[str, str], *, workers: int = 1, grace: float = GRACE_S
+        self,
+        settings: Mapping[str, str],
+        *,
+        workers: int = 1,
+        as_up_does: bool = False,
+        grace: float = GRACE_S,
     ) -> Iterator[dict[str, int]]:
-        """Run worker processes and Beat; give their process ids: `worker`, `worker_2` and so on, `beat`."""
+        """Run worker processes and Beat, by Celery's command or as `up` starts them; give their process ids.
+
+        They are called `worker`, `worker_2` and so on, and `beat`.
+        """
         celery = [sys.executable, "-m", "celery", "-A", "worker"]
-        commands = {
-            "worker" if number == 1 else f"worker_{number}": ["worker", f"--hostname=w{number}@%h"]
-            for number in range(1, workers + 1)
-        } | {"beat": ["beat"]}
+        worker, beat = (WORKER, BEAT) if as_up_does else ([*celery, "worker"], [*celery, "beat"])
+        names = ["worker", *(f"worker_{number}" for number in range(2, workers + 1))]
+        commands = dict.fromkeys(names, worker) | {"beat": beat}
         with ExitStack() as programs:
             roots = {
                 name: programs.enter_context(
                     running(
-                        [*celery, *command],
+                        command,
                         settings=settings,
                         log=self.folder / f"{name}.log",
                         ready="" if name == "beat" else READY,

@@ -32,8 +32,8 @@ from worker.clients.portal import Portal
 from worker.core.lifecycle import Action, Known, Limits, Seen, Status, Times, advance
 from worker.core.wire import Fetch, Reply, read_batch
 from worker.db.session import make_engine, make_sessions
+from worker.looks import Claimed
 from worker.poller import Poller
-from worker.stream import Claimed
 
 Spent = Callable[[], float]  # seconds of CPU so far: of the claiming thread, and of its backend
 

@@ -98,17 +98,20 @@ class Sweeps:
         wait = next_poll_wait(age=self.now - lease.youngest_at, interval=INTERVAL, jitter=jitter)
         next_poll_at = self.now if bad else self.now + wait
         with self.sessions.begin() as session:
-            if not poll_batches.release_lease_seen(
-                session, lease=lease, next_poll_at=next_poll_at, now=self.now
-            ):
+            held = poll_batches.hold(session, ids=[lease.batch_id]).get(lease.batch_id)
+            if held is None or held.claims != lease.claims:
                 return False
+            answered = poll_batches.Answered(
+                lease=lease, next_poll_at=next_poll_at, leased_until=None, alone=False
+            )
+            poll_batches.write_if_claim_seen(session, answered=[answered], now=self.now)
             steps = [
                 (watched, advance(watched.known, DONE, now=self.now, limits=LIMITS))
                 for name, watched in batch.tasks.items()
                 if name in ended and not bad
             ]
             write_steps(session, steps=steps, now=self.now)
-            poll_batches.delete_empty(session, batch_id=lease.batch_id)
+            poll_batches.delete_empty(session, batch_ids=[lease.batch_id])
         return True
 
     def due(self) -> bool:

@@ -74,7 +74,7 @@ def test_a_turn_ends_when_a_record_is_lost(bench: Bench, turn: Turn, monkeypatch
         raise IntegrityError("record", {}, Exception("no"))
 
     first = turn.step()
-    monkeypatch.setattr("worker.poller.write_answer", fail)
+    monkeypatch.setattr("worker.recording.write_answers", fail)
     turn.record(first)
 
     assert (turn.step(), turn.asked) == (None, 1)
@@ -88,7 +88,7 @@ def test_no_request_begins_that_may_outlast_the_recorded_lease(
     begun = turn.batch.holding.end - (MARGIN_S + 30)
     times = {"asking": begun, "poller": begun}
     monkeypatch.setattr("worker.asking.monotonic", lambda: times["asking"])
-    monkeypatch.setattr("worker.poller.monotonic", lambda: times["poller"])
+    monkeypatch.setattr("worker.recording.monotonic", lambda: times["poller"])
 
     first = turn.step()
     times["asking"] = begun + MARGIN_S

@@ -20,6 +20,7 @@ from tests.programs import running
 from worker import tasks
 from worker.celery import QUEUES, ROUTES
 from worker.embedded.folder import hold
+from worker.settings import LEAST_RETENTION
 from worker.stale_rings import RINGS
 
 
@@ -45,6 +46,13 @@ def test_every_task_has_a_queue_that_a_worker_reads(configured: Celery) -> None:
     assert set(ROUTES.values()) == set(QUEUES) == set(configured.amqp.queues)
     assert all(configured.amqp.queues[name].routing_key == name for name in QUEUES)
     assert all(configured.amqp.queues[name].exchange.name == name for name in QUEUES)
+
+
+def test_a_message_that_comes_again_finds_the_row_of_its_task(configured: Celery) -> None:
+    """No retention ends before a dead worker's message went to another: it would begin its task anew."""
+    broker = configured.conf.broker_transport_options
+
+    assert broker["visibility_timeout"] + broker["unacked_restore_interval"] < LEAST_RETENTION
 
 
 def test_beat_rings_registered_tasks_into_their_queues(configured: Celery) -> None:

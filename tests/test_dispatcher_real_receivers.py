@@ -22,7 +22,7 @@ from worker.clients.pool import Clients
 from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
-from worker.core.webhook import origin_of
+from worker.core.webhook import origin_of_stored
 from worker.db.models import Attempt, Delivery, Origin
 from worker.db.session import Sessions
 from worker.dispatcher import Dispatcher
@@ -57,15 +57,16 @@ class Stage:
         self._opened.append(serving)
         return self.portal.submit(serving.__aenter__()).result()
 
-    def add(self, hook: str) -> str:
+    def add(self, hook: str, *, origin: str | None = None) -> str:
         """Insert a delivery that is due; return its id."""
         now = datetime.now(UTC)
+        origin = origin or origin_of_stored(hook)
         with self.sessions.begin() as session:
-            if session.get(Origin, origin_of(hook)) is None:
-                add_origin(session, origin=origin_of(hook))
+            if session.get(Origin, origin) is None:
+                add_origin(session, origin=origin)
             row_id = add_task(session, status="SUCCESS", progress=100, data="{}", finished_at=now)
             return add_delivery(
-                session, suno_task_id=row_id, notify_hook=hook, origin=origin_of(hook), next_attempt_at=now
+                session, suno_task_id=row_id, notify_hook=hook, origin=origin, next_attempt_at=now
             )
 
     def deliver(self) -> dict[str, object]:
@@ -131,6 +132,34 @@ def test_the_attempt_log_says_what_was_sent_where_and_how_long_it_took(stage: St
     assert attempt.request_sha256 == hashlib.sha256(body).hexdigest()
     phases = [attempt.dns_ms, attempt.connect_ms, attempt.first_byte_ms]
     assert all(one is not None and 0 <= one <= attempt.duration_ms for one in phases)
+
+
+def test_a_row_whose_origin_was_computed_by_earlier_rules_is_delivered(stage: Stage) -> None:
+    """It goes to the host of its hook, whatever its origin was called."""
+    stage.nameservers = [stage.enter(name_server({"xn--fa-hia.test": [["127.0.0.1"]]})).address]
+    peer = stage.enter(answering(OK))
+    old = stage.add(f"http://faß.test:{peer.port}/", origin=f"http://fass.test:{peer.port}")
+    new = stage.add(f"http://faß.test:{peer.port}/")
+
+    assert stage.deliver()["delivered"] == 2
+
+    assert stage.delivery(old).origin == f"http://fass.test:{peer.port}"
+    assert stage.delivery(new).origin == f"http://xn--fa-hia.test:{peer.port}"
+    assert {b"host: xn--fa-hia.test:%d" % peer.port in request for request in peer.requests} == {True}
+
+
+@pytest.mark.parametrize("origin", ["http://xn--n3h.test:80", None], ids=["of then", "of now"])
+def test_a_row_whose_host_is_none_any_more_is_discarded(stage: Stage, origin: str | None) -> None:
+    """The reason says what is wrong with the hook, and the claim goes on to the next."""
+    peer = stage.enter(answering(OK))
+    delivery_id = stage.add("http://☃.test/hook", origin=origin)
+    stage.add(f"http://127.0.0.1:{peer.port}/hook")
+
+    assert stage.deliver() == {"attempts": 2, "delivered": 1, "retried": 0, "discarded": 1, "late": 0}
+
+    assert stage.delivery(delivery_id).discard_reason == (
+        "invalid_url: notify_hook: the host is no name that can be looked up, and no address"
+    )
 
 
 def test_a_lost_keep_alive_race_is_no_attempt(stage: Stage) -> None:

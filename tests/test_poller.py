@@ -64,6 +64,16 @@ def test_a_task_without_a_hook_ends_without_a_delivery(bench: Bench) -> None:
     assert (bench.deliveries(), bench.rings) == ([], [])
 
 
+def test_a_task_ends_whatever_its_stored_hook_is(bench: Bench) -> None:
+    """A hook that passed earlier rules, and is none by today's, holds up neither its task nor the others."""
+    bench.add("a", notify_hook="https://☃.example/")
+    bench.add("b")
+    bench.client.replies = {name: seen(Status.SUCCESS, data="1") for name in "ab"}
+    bench.poll()
+    assert {bench.task(name).status for name in "ab"} == {"SUCCESS"}
+    assert {row.origin for row in bench.deliveries()} == {"https://%E2%98%83.example:443", ORIGIN}
+
+
 def test_each_task_of_a_batch_goes_its_own_way(bench: Bench) -> None:
     """One answer may end one task, move another, miss a third and garble a fourth."""
     batch_id = bench.add("end", "move", "miss", "garbled", "odd")

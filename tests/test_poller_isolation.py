@@ -21,11 +21,11 @@ from tests.clients.peers import Connection, Script, answer
 from tests.polling import Bench, seen, serving
 from worker.batches import ClaimedBatch, PolledGateway, claim_batches
 from worker.core.lifecycle import Status
+from worker.looks import Claimed
 from worker.sandbox.faults import Fault, FaultKind
 from worker.sandbox.gateway import SandboxGateway
 from worker.sandbox.hosting import hosted
 from worker.sandbox.songs import SimulatedTask
-from worker.stream import Claimed
 
 PATIENCE_S = 20.0  # less than a request's own timeout of 30 s, which a delayed gateway would wait for
 SONGS = [f"song{number}" for number in range(20)]

@@ -32,8 +32,9 @@ OF_NO_ID = [Trouble.NETWORK, Trouble.TIMEOUT, Trouble.UNAUTHORIZED, Trouble.RATE
 @pytest.fixture(autouse=True)
 def clock(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the bench's `now` be the database's time; it stands still, so no run waits for what is due soon."""
-    monkeypatch.setattr("worker.poller.read_now", lambda _session: bench.now)
-    monkeypatch.setattr("worker.stream.LOOK_EVERY_S", 0.01)
+    for module in ("poller", "recording"):
+        monkeypatch.setattr(f"worker.{module}.read_now", lambda _session: bench.now)
+    monkeypatch.setattr("worker.looks.LOOK_EVERY_S", 0.01)
 
 
 def batch_of(bench: Bench, task_id: str) -> PollBatch:

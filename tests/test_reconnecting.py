@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import pytest
+from celery import Celery
 from celery.beat import Scheduler, Service
 from celery.worker.consumer import Consumer
 from kombu import Connection
 from kombu.exceptions import OperationalError
 
 from tests.configuration import configured_app
-from worker.beat import find_the_broker_soon
+from worker.beat import prepare_connections
 from worker.guard import GuardedConsumer
 from worker.reconnecting import look_often
 
@@ -51,9 +52,10 @@ def test_a_worker_looks_often(pauses: list[float], monkeypatch: pytest.MonkeyPat
 
 def test_beat_looks_often(pauses: list[float]) -> None:
     """Also a Beat that was started before its broker."""
-    beat = Service(app=configured_app(), scheduler_cls=Scheduler)
-    find_the_broker_soon(sender=beat)
+    with Celery(broker=NOBODY) as app:
+        beat = Service(app=app, scheduler_cls=Scheduler)
+        prepare_connections(sender=beat)
 
-    try_in_vain(beat.scheduler.connection, pauses)
+        try_in_vain(beat.scheduler.connection, pauses)
 
     assert max(pauses) == 5

@@ -46,12 +46,20 @@ def test_a_worker_makes_its_gateways_known(database_url: str, sessions: Sessions
     assert gateways(sessions) == {"main": 100, "single": 10}
 
 
-def test_a_new_result_wakes_this_process_and_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the poller has found wakes a dispatcher's run in its own process, past the broker, and is rung."""
+@pytest.mark.parametrize(("takes_it", "expected"), [(True, ["own"]), (False, ["own", "others"])])
+def test_a_new_result_wakes_this_process_or_else_another(
+    monkeypatch: pytest.MonkeyPatch, *, takes_it: bool, expected: list[str]
+) -> None:
+    """A dispatcher's run in the poller's process is woken past the broker; without one, one is rung for."""
     heard: list[str] = []
     wired: dict[str, Any] = {}
+
+    def wake(_: Dispatcher) -> bool:
+        heard.append("own")
+        return takes_it
+
     monkeypatch.setattr(runtime, "Poller", wired.update)
-    monkeypatch.setattr(Dispatcher, "wake", lambda _: heard.append("own"))
+    monkeypatch.setattr(Dispatcher, "wake", wake)
 
     opened = Runtime.open(load_settings(NO_GATEWAY), ring_deliver=lambda: heard.append("others"))
     try:
@@ -60,7 +68,7 @@ def test_a_new_result_wakes_this_process_and_the_others(monkeypatch: pytest.Monk
     finally:
         opened.close()
 
-    assert heard == ["own", "others"]
+    assert heard == expected
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ from datetime import timedelta
 import pytest
 
 from worker.clients.portal import Portal
-from worker.stream import Claimed, Stream
+from worker.looks import Claimed
+from worker.stream import Stream
 
 DAY = timedelta(days=1)
 WAIT_S = 10.0  # how long a test waits for what must happen
@@ -202,7 +203,7 @@ def test_what_is_not_due_when_it_should_be_is_not_waited_for_again(portal: Porta
 
 def test_a_run_that_waits_stops_at_once(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stop and a ring end the wait; what would have been due is left to the next worker."""
-    monkeypatch.setattr("worker.stream.LOOK_EVERY_S", 7200.0)
+    monkeypatch.setattr("worker.looks.LOOK_EVERY_S", 7200.0)
     desk = Clockwork(due=[1], due_at=time.monotonic() + 3600)
     stop = threading.Event()
     stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
@@ -212,6 +213,91 @@ def test_a_run_that_waits_stops_at_once(portal: Portal, monkeypatch: pytest.Monk
     stream.ring()
     assert done.result(timeout=WAIT_S)
     assert (desk.recorded, desk.due) == ([], [1])
+
+
+def test_a_run_stays_while_work_is_awaited(portal: Portal) -> None:
+    """A ring is heard at once by a run that had nothing to do, and with nothing awaited any more it ends."""
+    desk = Desk(due=[])
+    awaited = threading.Event()
+    awaited.set()
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never, awaited=awaited.is_set))
+    for number in (1, 2):
+        desk.due = [number]
+        while not stream.ring():  # until it has begun
+            assert not done.done()
+        assert desk.seen.acquire(timeout=0.9)  # less than the second after which it looks anyway
+    awaited.clear()
+    stream.ring()
+    assert done.result(timeout=WAIT_S)
+    assert desk.recorded == [1, 2]
+
+
+def test_a_run_that_stays_stops_at_once(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is awaited is left to other workers when this one is told to stop."""
+    monkeypatch.setattr("worker.looks.LOOK_EVERY_S", 7200.0)
+    stop = threading.Event()
+    stream = Stream(name="t", slots=1, work=Desk(due=[]), submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=stop, ring_successor=never, awaited=lambda: True))
+    while not stream.ring():  # until it has begun
+        assert not done.done()
+    stop.set()
+    stream.ring()
+    assert done.result(timeout=WAIT_S)
+
+
+def test_who_rings_is_told_when_nobody_can_take_it(portal: Portal) -> None:
+    """Without a run, with no slot free, or while it stops: then another process is to be rung."""
+    desk = Desk(due=[0], held={0: asyncio.Event()})
+    stop = threading.Event()
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert not stream.ring()
+    done = in_thread(lambda: stream.run(stop=stop, ring_successor=never))
+    assert desk.reached.acquire(timeout=WAIT_S)
+    end = time.monotonic() + WAIT_S
+    while stream.ring():  # until the runner has counted the slot that it took
+        assert time.monotonic() < end
+    stop.set()
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+    assert not stream.ring()
+
+
+def test_a_ring_from_before_the_run_costs_no_second_look(portal: Portal) -> None:
+    """The run's first look answers it."""
+    desk = Desk(due=[])
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    stream.ring()
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert desk.claims == [1]
+
+
+def test_outcomes_are_expected_while_a_call_is_out(portal: Portal) -> None:
+    """And neither before nor after."""
+    desk = Desk(due=[0], held={0: asyncio.Event()})
+    stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
+    assert not stream.expects_outcomes
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    assert desk.reached.acquire(timeout=WAIT_S)
+    desk.due = [1]
+    stream.run(stop=threading.Event(), ring_successor=never)  # a ring, so that the run is past its first look
+    assert desk.seen.acquire(timeout=WAIT_S)
+    assert stream.expects_outcomes
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+    assert not stream.expects_outcomes
+
+
+@pytest.mark.parametrize(("due_in_s", "expected"), [(3000.0, True), (9000.0, False)])
+def test_outcomes_are_expected_when_something_is_about_to_be_due(
+    portal: Portal, monkeypatch: pytest.MonkeyPatch, due_in_s: float, *, expected: bool
+) -> None:
+    """By what the last claim of this process said, also when the run that asked has ended."""
+    monkeypatch.setattr("worker.stream.LOOK_EVERY_S", 3600.0)
+    desk = Clockwork(due=[1], due_at=time.monotonic() + due_in_s)
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert stream.expects_outcomes is expected
 
 
 def test_stop_ends_claims_and_waits_for_what_is_in_flight(portal: Portal) -> None:

@@ -388,12 +388,13 @@ class Absent:
         return redis.Redis.from_url(self.broker_url)
 
 
-def test_a_shutdown_wakes_the_poller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shutdown_wakes_both_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that sleeps until something is due sees the stop at once, and not at its next look."""
     told = threading.Event()
-    seen: list[bool] = []
-    poller = SimpleNamespace(wake=lambda: seen.append(told.is_set()))
+    seen: list[tuple[str, bool]] = []
+    poller = SimpleNamespace(wake=lambda: seen.append(("poller", told.is_set())))
+    dispatcher = SimpleNamespace(wake=lambda: seen.append(("dispatcher", told.is_set())))
     monkeypatch.setattr(process, "stopping", told)
-    monkeypatch.setattr(process, "_runtime", SimpleNamespace(poller=poller))
+    monkeypatch.setattr(process, "_runtime", SimpleNamespace(poller=poller, dispatcher=dispatcher))
     worker_shutting_down.send(sender="worker")
-    assert seen == [True]
+    assert seen == [("poller", True), ("dispatcher", True)]

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs/logs.md").read_text(encoding="utf-8")
 EVERY_LINE = ("at", "level", "logger", "celery_task", "celery_id", "message", "exception")
 SECRET = "sk-0123456789"
-WHERE = ("gateway", "action", "batch")  # what `**where` stands for in worker/answers.py
+WHERE = ("gateway", "action", "batch")  # what `**where` stands for in worker/answer_lines.py
 
 
 def calls() -> Iterator[tuple[str, ast.Call]]:

@@ -15,7 +15,6 @@ from sqlalchemy import delete, event, func, select, text, update
 from tests.factory import add_delivery, add_gateway
 from worker.core.webhook import Answered, Failed, PostError, PostOutcome
 from worker.db import deliveries, origins
-from worker.db.clock import read_now
 from worker.db.models import Delivery, Origin
 from worker.db.session import Sessions, make_engine, make_sessions
 from worker.health import record_outcomes
@@ -224,31 +223,21 @@ def test_origins_share_the_free_slots(hub: Sessions, now: datetime) -> None:
 
 
 def test_an_origin_that_gives_no_slot_back_gets_no_more(hub: Sessions, now: datetime) -> None:
-    """One hangs, one answers: the slots that the one gives back go to it again, none to the other."""
-    for name in (HOT, COLD):
+    """One hangs, three answer: with half more than its part it has enough, and stands in nobody's way."""
+    others = [COLD, "https://third.example:443", "https://fourth.example:443"]
+    for name in (HOT, *others):
         add(hub, name, 60, at=now)
         change_origin(hub, name, concurrency=64)
-    first = claim(hub, free=16)
-    answered = [lease for lease in first if lease.origin == COLD]
-    finish(hub, answered, GOOD, state="DELIVERED")
+    leases = claim(hub, free=16)
+    held = [by_origin(leases)[HOT]]
+    for _ in range(4):
+        answered = [lease for lease in leases if lease.origin != HOT]
+        finish(hub, answered, GOOD, state="DELIVERED")
+        leases = claim(hub, free=len(answered))
+        held.append(held[-1] + by_origin(leases).get(HOT, 0))
 
-    assert by_origin(first) == {HOT: 8, COLD: 8}
-    assert by_origin(claim(hub, free=8)) == {COLD: 8}
-
-
-def test_origins_that_hang_do_not_stand_before_the_others(hub: Sessions, now: datetime) -> None:
-    """They wait longest, have slots and get no more: the next claim looks at those behind them."""
-    hanging = [f"https://tarpit{number:02}.example:443" for number in range(34)]
-    for name in hanging:
-        add(hub, name, 9, at=now - timedelta(hours=1))
-    assert set(by_origin(claim(hub, free=64)).values()) == {2}
-    with hub() as session:
-        later = read_now(session)
-    add(hub, COLD, 2, at=later)
-    change_origin(hub, COLD, next_claim_at=later)
-    assert set(by_origin(claim(hub, free=4)).values()) == {2}
-
-    assert by_origin(claim(hub, free=2)) == {COLD: 2}
+    assert held == [4, 6, 6, 6, 6]
+    assert {row(hub, name).next_claim_at for name in (HOT, *others)} == {row(hub, COLD).next_claim_at}
 
 
 def test_who_had_a_turn_waits_behind_who_had_not(hub: Sessions, now: datetime) -> None:
@@ -260,7 +249,7 @@ def test_who_had_a_turn_waits_behind_who_had_not(hub: Sessions, now: datetime) -
     order = [lease.origin for _ in range(6) for lease in claim(hub, free=1)]
     assert order[0] == HOT
     assert set(order[:3]) == set(names)
-    assert set(order[3:]) == set(names)
+    assert order[3:] == order[:3]
 
 
 def test_a_thousand_origins_are_all_served(hub: Sessions, now: datetime) -> None:
@@ -383,7 +372,7 @@ def test_the_limit_is_never_exceeded_by_many_workers(hub: Sessions, now: datetim
 
 
 def test_a_claim_sends_a_fixed_number_of_statements(hub: Sessions, now: datetime) -> None:
-    """Whatever it takes, it costs seven (BEGIN is one on SQLite)."""
+    """Whatever it takes, it costs seven; on SQLite, where one costs little, one for each origin and BEGIN."""
     for number in range(20):
         add(hub, f"https://r{number}.example:443", 3, at=now)
     sent: list[str] = []
@@ -395,7 +384,7 @@ def test_a_claim_sends_a_fixed_number_of_statements(hub: Sessions, now: datetime
     event.listen(engine, "before_cursor_execute", note)
     assert len(claim(hub)) == 60
     event.remove(engine, "before_cursor_execute", note)
-    assert len(sent) == 7
+    assert len(sent) == (7 if engine.dialect.name == "postgresql" else 6 + 20)
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

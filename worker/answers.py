@@ -1,39 +1,37 @@
-"""Write in one transaction what an answer of a gateway says of its batch, its tasks and the gateway itself.
+"""Write in one transaction what answers of gateways say of their batches, their tasks and the gateways.
 
-An answer that comes after its lease has been taken over by another worker changes nothing.
+An answer that comes after its lease has been taken over by another worker changes nothing; the others are
+written. Rows are locked in one order for all: batches, tasks, origins, gateways, each kind by its keys.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy.orm import Session
 
 from worker.attribution import Polled
 from worker.batches import ClaimedBatch
-from worker.core.lifecycle import Limits, Seen, Status, Step, Unanswered, advance
-from worker.core.wire import Good, Trouble
+from worker.core.lifecycle import TERMINAL, Limits, Seen, Step, Unanswered, advance
+from worker.core.wire import Good
 from worker.db import poll_batches
 from worker.db.own_ends import ended_by_us
+from worker.db.poll_batches import Held
 from worker.db.suno_tasks import Watched
-from worker.health import Shift, log_shift, record_reply
-from worker.oddities import Oddities
+from worker.health import Shift, record_reply
 from worker.outbox import write_steps
 from worker.release import Pace, keep_lease, move_guilty
-from worker.told import Fact, Told, told
 
-logger = logging.getLogger(__name__)
+Answer = tuple[ClaimedBatch, Polled]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """What became of an answer: its tasks' steps, how many deliveries they owe, the gateway's health."""
+    """What became of an answer: its tasks' steps, the gateway's health."""
 
     steps: Sequence[tuple[Watched, Step]]
-    owed: int
     shift: Shift | None
 
 
@@ -44,29 +42,71 @@ class Late:
     words: Sequence[tuple[str, str]]
 
 
-def write_answer(
-    session: Session,
-    batch: ClaimedBatch,
-    polled: Polled,
-    *,
-    cooldown: timedelta,
-    limits: Limits,
-    pace: Pace,
-    now: datetime,
-) -> Written | Late:
-    """Write it all, or nothing when the lease has been taken over."""
-    if not keep_lease(session, batch, polled, pace=pace, now=now):
-        return Late(words=_late_words(session, batch, polled))
-    steps = _decide(batch, polled, limits=limits, now=now)
-    owed = write_steps(session, steps=steps, now=now)
-    shift = None
-    if polled.is_trouble or isinstance(polled.reply, Good):
-        name = batch.lease.gateway
-        shift = record_reply(session, name=name, reply=polled.reply, base=cooldown, now=now)
-    if polled.end is not None:
-        move_guilty(session, batch, polled.end, pace=pace, now=now)
-        poll_batches.delete_empty(session, batch_id=batch.lease.batch_id)
-    return Written(steps=steps, owed=owed, shift=shift)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of each answer, in their order, and how many deliveries they owe."""
+
+    written: Sequence[Written | Late]
+    owed: int
+
+
+def write_answers(
+    session: Session, answers: Sequence[Answer], *, paces: Mapping[str, Pace], limits: Limits, now: datetime
+) -> Outcome:
+    """Write all that each says, or nothing of one whose lease has been taken over."""
+    held = poll_batches.hold(session, ids={batch.lease.batch_id for batch, _ in answers})
+    answered = [
+        keep_lease(
+            batch, polled, held=held.get(batch.lease.batch_id), pace=paces[batch.lease.gateway], now=now
+        )
+        for batch, polled in answers
+    ]
+    poll_batches.write_if_claim_seen(session, answered=[one for one in answered if one is not None], now=now)
+    in_time = {at: answers[at] for at, one in enumerate(answered) if one is not None}
+    steps = {at: _decide(*answer, limits=limits, now=now) for at, answer in in_time.items()}
+    owed = write_steps(session, steps=[step for some in steps.values() for step in some], now=now)
+    shifts = _write_health(session, in_time, paces=paces, now=now)
+    for batch, polled in in_time.values():
+        if polled.end is not None:
+            move_guilty(session, batch, polled.end, pace=paces[batch.lease.gateway], now=now)
+    poll_batches.delete_empty(session, batch_ids=_thinned(in_time.values(), held=held, steps=steps.values()))
+    return Outcome(
+        written=[
+            Written(steps=steps[at], shift=shifts.get(at))
+            if at in in_time
+            else Late(words=_late_words(session, *answers[at]))
+            for at in range(len(answers))
+        ],
+        owed=owed,
+    )
+
+
+def _write_health(
+    session: Session, answers: Mapping[int, Answer], *, paces: Mapping[str, Pace], now: datetime
+) -> dict[int, Shift | None]:
+    """Note how each gateway is; a good answer right after another good one says nothing new."""
+    shifts: dict[int, Shift | None] = {}
+    was_good: dict[str, bool] = {}
+    for at, (batch, polled) in sorted(answers.items(), key=lambda one: one[1][0].lease.gateway):
+        name, is_good = batch.lease.gateway, isinstance(polled.reply, Good)
+        if (polled.is_trouble or is_good) and not (is_good and was_good.get(name)):
+            cooldown = paces[name].cooldown
+            shifts[at] = record_reply(session, name=name, reply=polled.reply, base=cooldown, now=now)
+            was_good[name] = is_good
+    return shifts
+
+
+def _thinned(
+    answers: Iterable[Answer], *, held: Mapping[int, Held], steps: Iterable[Sequence[tuple[Watched, Step]]]
+) -> set[int]:
+    """Return the batches whose turn has ended and that may be empty; nearly all have the tasks they had."""
+    left = {watched.batch_id for some in steps for watched, step in some if step.known.status in TERMINAL}
+    return {
+        batch.lease.batch_id
+        for batch, polled in answers
+        if polled.end is not None
+        and (batch.lease.batch_id in left or polled.end.guilty or not held[batch.lease.batch_id].size)
+    }
 
 
 def _decide(
@@ -96,50 +136,3 @@ def _late_words(session: Session, batch: ClaimedBatch, polled: Polled) -> list[t
         if isinstance(seen := polled.reply.observations.get(task_id), Seen)
     }
     return [words[row_id] for row_id in sorted(ended_by_us(session, ids=list(words)))]
-
-
-def log_answer(batch: ClaimedBatch, polled: Polled, written: Written | Late, *, oddities: Oddities) -> None:
-    """Tell, after the commit, what an answer brought: a line for each event and each new kind of oddity."""
-    where: dict[str, Fact] = {
-        "gateway": batch.lease.gateway,
-        "action": batch.lease.action,
-        "batch": batch.lease.batch_id,
-    }
-    if isinstance(written, Late):
-        logger.info(told("late_answer", "an answer came after its lease", **where))
-        for task_id, word in written.words:
-            words = f"we ended it, and now the gateway says {word!a}: it stays as it is"
-            logger.warning(told("ended_before", words, **where, task_id=task_id))
-        return
-    if written.shift is not None:
-        log_shift(written.shift)
-    _log_guilty(batch, polled, where=where)
-    if isinstance(polled.reply, Good):
-        for oddity in oddities.untold(gateway=batch.lease.gateway, oddities=polled.reply.oddities):
-            logger.warning(told("odd_answer", f"odd answer: {oddity}", **where))
-    for watched, step in written.steps:
-        if step.transition is not None:
-            before, after = step.transition
-            logger.info(_transition(watched.task_id, before, after, where=where))
-
-
-def _transition(task_id: str, before: str, after: str, *, where: Mapping[str, Fact]) -> Told:
-    words = f"{Status(before)} -> {Status(after)}"
-    return told("transition", words, **where, task_id=task_id, status=Status(after))
-
-
-def _log_guilty(batch: ClaimedBatch, polled: Polled, *, where: Mapping[str, Fact]) -> None:
-    """Tell what a search found; an id that has long been on its own is not mentioned again."""
-    end = polled.end
-    if end is None or end.failed is None or batch.is_lone:
-        return
-    for task_id in end.guilty:
-        words = f"fails also when asked alone; it is asked again, rarely: {end.failed.message}"
-        logger.warning(told("fails_alone", words, **where, task_id=task_id))
-    none_found = not (end.guilty or end.alone or polled.is_trouble)
-    if none_found and end.failed.trouble in (Trouble.REFUSED, Trouble.TOO_LARGE):
-        words = (
-            f"refused {len(batch.tasks)} ids at once and none of them alone; "
-            f"lower WORKER_GATEWAYS__{batch.lease.gateway.upper()}__BATCH_SIZE: {end.failed.message}"
-        )
-        logger.warning(told("batch_refused", words, **where))

@@ -17,8 +17,8 @@ from worker.db.claimable import Claimable
 from worker.db.poll_batches import Lease
 from worker.db.suno_tasks import Watched
 from worker.holding import Holding, monotonic
+from worker.looks import Claimed
 from worker.merging import Merging, merge_due
-from worker.stream import Claimed
 
 LEASE_MARGIN = timedelta(seconds=45)  # beyond the call's own deadline: time to record
 

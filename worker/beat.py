@@ -17,6 +17,7 @@ from typing import NoReturn
 from celery.beat import Service
 from celery.signals import beat_init
 
+from worker.closing import close_whole
 from worker.reconnecting import look_often
 
 GRACE_S = 3.0
@@ -24,8 +25,9 @@ AGAIN_S = 1.0
 
 
 @beat_init.connect
-def find_the_broker_soon(sender: Service, **_: object) -> None:
-    """Have a Beat that starts before its broker look for it often."""
+def prepare_connections(sender: Service, **_: object) -> None:
+    """Have Beat keep nothing of a connection that is lost, and look often for a broker that is away."""
+    close_whole(sender.app)
     look_often(sender.scheduler.connection)
 
 

@@ -35,7 +35,8 @@ from worker.db.deliveries import Held, Lease
 from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, persist
 from worker.db.session import Sessions
 from worker.health import log_breakers, record_outcomes
-from worker.stream import Claimed, Stream, Submit
+from worker.looks import Claimed
+from worker.stream import Stream, Submit
 from worker.turns import Terms, claim_deliveries
 from worker.version import __version__
 
@@ -89,14 +90,23 @@ class Dispatcher:
         self._stop = threading.Event()
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
 
-    def wake(self) -> None:
-        """Have a run that is under way in this process look at once at what is due."""
-        self._stream.ring()
+    def wake(self) -> bool:
+        """Have a run that is under way in this process look at once at what is due; False when none can."""
+        return self._stream.ring()
 
-    def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
-        """Deliver what is due; return counts, or `{"joined": True}` when this process delivers already."""
+    def run(
+        self,
+        *,
+        stop: threading.Event,
+        ring_successor: Callable[[], None],
+        awaited: Callable[[], bool] = lambda: False,
+    ) -> dict[str, object]:
+        """Deliver what is due; return counts, or `{"joined": True}` when this process delivers already.
+
+        While results are `awaited`, it stays to be woken.
+        """
         self._stop = stop
-        if not self._stream.run(stop=stop, ring_successor=ring_successor):
+        if not self._stream.run(stop=stop, ring_successor=ring_successor, awaited=awaited):
             return {"joined": True}
         counts, self._counts = self._counts, Counts()
         return asdict(counts)

@@ -131,7 +131,7 @@ def _add_batch(session: Session, *, tasks: Sequence[Checked], due: datetime, now
     ids = suno_tasks.add_missing(session, rows=rows)
     if len(ids) < len(tasks):  # another sender brought them between our look and our insert
         poll_batches.shrink(session, left={batch_id: len(tasks) - len(ids)})
-        poll_batches.delete_empty(session, batch_id=batch_id)
+        poll_batches.delete_empty(session, batch_ids=[batch_id])
     first = [(row_id, None, Status.SUBMITTED.value) for row_id in ids.values()]
     suno_tasks.add_transitions(session, rows=first, now=now)
     return ids

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from typing import TextIO
 
 import redis
-from celery import current_task
+from celery._state import get_current_task  # as Celery's own formatter; `current_task` asks it at each look
 from celery.app.trace import LOG_SUCCESS
 from celery.beat import SchedulingError
 from celery.exceptions import CPendingDeprecationWarning, Reject
@@ -137,9 +137,10 @@ def printable(text: str) -> str:
 
 
 def _running_task() -> tuple[str, str]:
-    if not current_task:  # type: ignore[truthy-bool]  # a proxy, false outside of tasks
+    task = get_current_task()
+    if task is None:
         return "", ""
-    return str(current_task.name), str(current_task.request.id)
+    return str(task.name), str(task.request.id)
 
 
 def _is_news(record: logging.LogRecord) -> bool:

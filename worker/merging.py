@@ -48,7 +48,11 @@ def merge_due(session: Session, *, merging: Merging, most: int) -> Merged:
     """Make at most `most` requests of what is due, as full as can be; the caller leases them."""
     size = merging.batch_size
     room = 2 * most * size  # the longest due may not fit together
-    due = claimable.lock_due(session, gateway=merging.gateway, room=room, rows=ROWS, now=merging.now)
+    # So many fill the requests twice, also where they are half full; all others are read only if they do not.
+    few = 4 * most
+    due = claimable.lock_due(session, gateway=merging.gateway, room=room, rows=few, now=merging.now)
+    if len(due) == few and sum(batch.size for batch in due) < room:
+        due = claimable.lock_due(session, gateway=merging.gateway, room=room, rows=ROWS, now=merging.now)
     draft = pack(_seen(due, merging=merging), batch_size=size, most=most)
     soon = _lock_soon(session, requests=draft.requests, merging=merging)
     donors = [*draft.left, *_seen(soon, merging=merging)]

@@ -13,7 +13,7 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import TERMINAL, Step
-from worker.core.webhook import origin_of
+from worker.core.webhook import origin_of_stored
 from worker.db import deliveries, poll_batches, suno_tasks
 from worker.db.identity import new_delivery_id
 from worker.db.suno_tasks import Watched
@@ -40,7 +40,10 @@ def write_steps(session: Session, *, steps: Sequence[tuple[Watched, Step]], now:
     suno_tasks.add_transitions(session, rows=moved, now=now)
     owed = [
         deliveries.Owed(
-            id=new_delivery_id(now=now), suno_task_id=watched.id, notify_hook=hook, origin=origin_of(hook)
+            id=new_delivery_id(now=now),
+            suno_task_id=watched.id,
+            notify_hook=hook,
+            origin=origin_of_stored(hook),
         )
         for watched, step in valid
         if step.known.status in TERMINAL and (hook := held[watched.id].notify_hook) is not None

@@ -1,9 +1,9 @@
 """Ask the gateways about pending Suno tasks: claim, ask, advance, record.
 
-One claim is one poll batch, one answer is one record. The transition and the outbox row that it owes are one
-transaction, so there is no moment in which a result exists and its webhook does not. A bad answer is the
-gateway's trouble: it moves the gateway's next poll and no task. An answer that comes after its lease has been
-taken over by another worker changes nothing.
+One claim is one poll batch; answers that come together are recorded together. The transition and the outbox
+row that it owes are one transaction, so there is no moment in which a result exists and its webhook does not.
+A bad answer is the gateway's trouble: it moves the gateway's next poll and no task. An answer that comes
+after its lease has been taken over by another worker changes nothing.
 """
 
 from __future__ import annotations
@@ -12,44 +12,23 @@ import logging
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 
-from worker.answers import Late, Written, log_answer, write_answer
+from worker.answers import Answer
 from worker.asking import Fetches, ask
 from worker.attribution import Polled
-from worker.batches import LEASE_MARGIN, ClaimedBatch, PolledGateway, claim_batches
-from worker.core.lifecycle import TERMINAL, Limits
-from worker.core.wire import Good
+from worker.batches import ClaimedBatch, PolledGateway, claim_batches
+from worker.core.lifecycle import Limits
 from worker.db.clock import read_now
-from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, persist
+from worker.db.persist import describe, is_passing
 from worker.db.session import Sessions
-from worker.holding import monotonic
-from worker.oddities import Oddities
+from worker.looks import Claimed
+from worker.recording import Counts, Recorder
 from worker.release import Pace
-from worker.stream import Claimed, Stream, Submit
+from worker.stream import Stream, Submit
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a run did, for Flower."""
-
-    polled: int = 0
-    transitions: int = 0
-    finished: int = 0
-    troubles: int = 0
-    odd: int = 0  # parts of good answers that could not be understood, at most ten of each answer
-    lost: int = 0
-
-    def add(self, polled: Polled, written: Written) -> None:
-        """Count one answer."""
-        self.polled += len(polled.task_ids)
-        self.troubles += polled.is_trouble
-        self.odd += len(polled.reply.oddities) if isinstance(polled.reply, Good) else 0
-        self.transitions += sum(step.transition is not None for _, step in written.steps)
-        self.finished += sum(step.known.status in TERMINAL for _, step in written.steps)
 
 
 class Poller:
@@ -69,13 +48,18 @@ class Poller:
         """Make a poller; `ring_deliver` is called after a commit that wrote to the outbox."""
         self._sessions = sessions
         self._polled = polled
-        self._limits = limits
         self._poll_interval = poll_interval
         self._client = client
-        self._ring_deliver = ring_deliver
         self._rotation = 0
-        self._oddities = Oddities()
-        self._counts = Counts()
+        self._recorder = Recorder(
+            sessions=sessions,
+            paces={
+                name: Pace(interval=poll_interval, lease=gateway.lease, cooldown=gateway.cooldown)
+                for name, gateway in polled.items()
+            },
+            limits=limits,
+            ring_deliver=ring_deliver,
+        )
         self._stop = threading.Event()
         slots = sum(gateway.concurrency for gateway in polled.values())
         self._stream = Stream(name="suno.poll", slots=slots, work=self, submit=submit)
@@ -84,12 +68,16 @@ class Poller:
         """Have a run that waits look up at once, at what is due and whether it is to stop."""
         self._stream.ring()
 
+    def expects_answers(self) -> bool:
+        """Whether an answer may come to this process before Beat's next tick."""
+        return self._stream.expects_outcomes
+
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""
         self._stop = stop
         if not self._stream.run(stop=stop, ring_successor=ring_successor):
             return {"joined": True}
-        counts, self._counts = self._counts, Counts()
+        counts, self._recorder.counts = self._recorder.counts, Counts()
         return asdict(counts)
 
     def claim(self, *, free: int) -> Claimed[ClaimedBatch]:
@@ -130,45 +118,9 @@ class Poller:
         gateway = self._polled[item.lease.gateway]
         return ask(item, gateway=gateway, client=self._client, shuffle=_shuffled)
 
-    def record(self, finished: Sequence[tuple[ClaimedBatch, Polled]]) -> None:
-        """Advance the tasks of each answer and write what changed, each answer in its own transaction."""
-        owed = 0
-        patience = Patience.of(LEASE_MARGIN, stop=self._stop)
-        for batch, polled in finished:
-            try:
-                owed += persist(
-                    lambda batch=batch, polled=polled: self._record_one(batch, polled),  # type: ignore[misc]
-                    patience=patience,
-                    what=f"the record of poll batch {batch.lease.batch_id}",
-                )
-            except DATABASE_TROUBLE as error:
-                # The lease ends by itself and the batch is asked again: the gateway still has the answer.
-                logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
-                    "poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error)
-                )
-                batch.holding.stop()
-                self._counts.lost += 1
-        if owed:
-            self._ring_deliver()
-
-    def _record_one(self, batch: ClaimedBatch, polled: Polled) -> int:
-        gateway = self._polled[batch.lease.gateway]
-        pace = Pace(interval=self._poll_interval, lease=gateway.lease)
-        since = monotonic()
-        with self._sessions.begin() as session:
-            now = read_now(session)
-            written = write_answer(
-                session, batch, polled, cooldown=gateway.cooldown, limits=self._limits, pace=pace, now=now
-            )
-        log_answer(batch, polled, written, oddities=self._oddities)
-        if isinstance(written, Late):
-            batch.holding.stop()
-            self._counts.lost += 1
-            return 0
-        if polled.end is None:
-            batch.holding.lengthen(since=since, lasts=gateway.lease)
-        self._counts.add(polled, written)
-        return written.owed
+    def record(self, finished: Sequence[Answer]) -> None:
+        """Advance the tasks of the answers and write what changed."""
+        self._recorder.record(finished, stop=self._stop)
 
 
 def _shuffled(ids: Sequence[str]) -> Sequence[str]:

@@ -76,6 +76,7 @@ def _stop(**_: object) -> None:
     stopping.set()
     if _runtime is not None:
         _runtime.poller.wake()
+        _runtime.dispatcher.wake()
 
 
 @worker_shutdown.connect

@@ -18,7 +18,7 @@ from worker.attribution import End, Polled
 from worker.batches import ClaimedBatch
 from worker.core.schedule import next_poll_wait, refused_poll_wait
 from worker.core.wire import Bad, Trouble
-from worker.db import poll_batches
+from worker.db.poll_batches import Answered, Held
 from worker.db.refused import move_apart
 
 AT_ONCE = timedelta.resolution  # not 0: only trouble leaves a batch due at the moment of its answer
@@ -26,22 +26,35 @@ AT_ONCE = timedelta.resolution  # not 0: only trouble leaves a batch due at the 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
-    """How often is asked: the interval of a young batch, and how long a lease holds after a record."""
+    """How often a gateway is asked.
+
+    `interval` is that of a young batch, `lease` how long one holds after a record, `cooldown` the first pause
+    after a bad answer.
+    """
 
     interval: timedelta
     lease: timedelta
+    cooldown: timedelta
 
 
-def keep_lease(session: Session, batch: ClaimedBatch, polled: Polled, *, pace: Pace, now: datetime) -> bool:
-    """Lengthen the lease, or end it with the last answer; False when it has been taken over."""
-    lease = batch.lease
+def keep_lease(
+    batch: ClaimedBatch, polled: Polled, *, held: Held | None, pace: Pace, now: datetime
+) -> Answered | None:
+    """Lengthen the lease, or end it with the last answer; None when it has been taken over.
+
+    A lease that has ended is not lengthened: its slot may have been given to another batch, and it would be
+    one too many.
+    """
+    if held is None or held.claims != batch.lease.claims:
+        return None
     if polled.end is None:
-        return poll_batches.renew_lease_seen(session, lease=lease, leased_until=now + pace.lease, now=now)
+        if held.leased_until is None or held.leased_until <= now:
+            return None
+        until = now + pace.lease
+        return Answered(lease=batch.lease, next_poll_at=until, leased_until=until, alone=held.alone)
     wait = _wait(batch, polled, polled.end, pace=pace, now=now)
     alone = polled.end.alone or _is_guilty(batch, polled.end)
-    return poll_batches.release_lease_seen(
-        session, lease=lease, next_poll_at=now + wait, alone=alone, now=now
-    )
+    return Answered(lease=batch.lease, next_poll_at=now + wait, leased_until=None, alone=alone)
 
 
 def move_guilty(session: Session, batch: ClaimedBatch, end: End, *, pace: Pace, now: datetime) -> None:

@@ -53,8 +53,8 @@ class Runtime:
         dispatcher = _dispatcher(settings, sessions=sessions, pair=pair)
 
         def ring() -> None:
-            dispatcher.wake()  # its own run need not wait for the message to go through the broker
-            ring_deliver()
+            if not dispatcher.wake():  # no message, which would only have the run look once more, in vain
+                ring_deliver()
 
         return cls(
             engine=engine,

@@ -29,6 +29,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
+from worker.closing import ClosingChannel
 from worker.wakening import Wakening
 
 LOOK_EVERY_S = 0.1
@@ -87,18 +88,17 @@ class KeepingQoS(kombu_redis.QoS):
         return channel.visibility_timeout + ahead_s
 
 
-class KeepingChannel(kombu_redis.Channel):
+class KeepingChannel(ClosingChannel):
     """A channel that takes the messages of `kept_queues` in one step, and all others as kombu does."""
 
     # kombu's own attributes, which its published types leave out.
     _q_for_pri: Callable[[str, int], str]
     _queue_cycle: Any
-    connection_errors: tuple[type[Exception], ...]
     qos: KeepingQoS
     QoS = KeepingQoS
 
     kept_queues: Sequence[str] = ()
-    from_transport_options = (*kombu_redis.Channel.from_transport_options, "kept_queues")
+    from_transport_options = (*ClosingChannel.from_transport_options, "kept_queues")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # kombu's own
         """Open it as kombu does."""
@@ -107,17 +107,6 @@ class KeepingChannel(kombu_redis.Channel):
             None  # whom an acknowledgement wakes: the last look found no free thread
         )
         super().__init__(*arguments, **options)
-
-    def close(self) -> None:
-        """Close, also when the broker is gone.
-
-        kombu reads the look that is open first; where that fails it leaves out all the rest, and the sockets
-        of the channel stay open for as long as the process lives.
-        """
-        try:
-            super().close()
-        except self.connection_errors:
-            super().close()  # the look is not open any more
 
     def take_kept(self, *, judge: Judge, move_aside: MoveAside, again: Wakening) -> None:
         """Hand on what lies in the kept queues, as far as threads are free for it."""

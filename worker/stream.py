@@ -6,7 +6,9 @@ now, hands each claim to the event loop, and records outcomes in groups as they 
 its own slot and nothing else.
 
 A run ends when nothing is in flight, nothing is due, and nothing will be before Beat's next tick. What will
-be is waited for: that tick might come just before it, and the one after it a second late. After its budget a
+be is waited for: that tick might come just before it, and the one after it a second late. It also stays while
+its caller awaits work that only a ring can tell of: a message through the broker would begin a new one, too
+late. After its budget a
 run also ends as soon as a successor has come to take over what is in flight; until one has, it goes on, so
 that nothing depends on the broker being there.
 
@@ -23,10 +25,13 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
+
+from worker.looks import LOOK_EVERY_S, Claimed, Looks
+from worker.shift import Shift
 
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
@@ -34,24 +39,8 @@ Outcome = TypeVar("Outcome")
 RUN_BUDGET = timedelta(seconds=30)
 GROUP = 200  # outcomes recorded together at most
 LINGER_S = 0.01  # how long an outcome waits for company: a transaction for one costs as much as for fifty
-LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits for answers; Beat's tick
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claimed(Generic[Item]):
-    """What a claim took.
-
-    `more`: it was held back by a limit, so freed slots are worth another look. `full`: nothing else is worth
-    one, for until an outcome is recorded the limits let no more through. `due_in`: how long until what is not
-    due yet will be; None where nobody can say.
-    """
-
-    items: Sequence[Item]
-    more: bool
-    due_in: timedelta | None = None
-    full: bool = False
 
 
 class Work(Protocol[Item, Outcome]):
@@ -90,42 +79,6 @@ class _Ended:
     """A call is over; its slot is free."""
 
 
-@dataclass(slots=True)
-class _Turn:
-    """Who runs, and who waits to run next; guarded by the stream's lock."""
-
-    running: bool = False
-    overdue: bool = False
-    successor: bool = False
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-@dataclass(slots=True)
-class _Looks:
-    """When the next claim is worth its statement, in seconds of the monotonic clock."""
-
-    at: float = 0.0
-    due_at: float = math.inf
-    more: bool = False
-
-    @property
-    def expect_more(self) -> bool:
-        """Whether a run with nothing in flight has something to wait for."""
-        return self.more or self.due_at <= self.at
-
-    def learn(self, claimed: Claimed[Any], *, now: float, in_flight: int) -> None:
-        """Take in what a claim that began at `now` said."""
-        took = bool(claimed.items)
-        # What was held back by a limit stays held back until a call of ours ends.
-        self.more = claimed.more or (self.more and not took and in_flight > 0)
-        # What was waited for and is still not due, or another's by now, is not waited for again.
-        due_in = claimed.due_in if took or now < self.due_at else None
-        self.due_at = math.inf if due_in is None else time.monotonic() + due_in.total_seconds()
-        # While a claim takes something and may take more, the next one follows at once.
-        at_once = took and self.more and not claimed.full
-        self.at = now if at_once else min(self.due_at, now + LOOK_EVERY_S)
-
-
 class Stream(Generic[Item, Outcome]):
     """One process's flow of claims through a bounded number of slots."""
 
@@ -135,76 +88,86 @@ class Stream(Generic[Item, Outcome]):
         self._slots = slots
         self._work = work
         self._submit = submit
-        self._turn = _Turn()
+        self._shift = Shift()
         self._baton = threading.Lock()
         self._bell: SimpleQueue[_Ring | _Arrived[Item, Outcome] | _Ended] = SimpleQueue()
         self._calls: set[asyncio.Task[None]] = set()
-        self._in_flight = 0  # touched only by the holder of the baton
+        # Written only by the holder of the baton.
+        self._in_flight = 0
+        self._stop = threading.Event()
+        self._is_busy = False
+        self._due_at = math.inf
 
-    def ring(self) -> None:
-        """Wake the runner, if there is one."""
-        self._bell.put(_Ring())
+    @property
+    def expects_outcomes(self) -> bool:
+        """Whether one may come before Beat's next tick: a call is out, or one will be due by then.
+
+        Without a run it is said by the last claim; what should be due for a second is another process's.
+        """
+        return self._is_busy or abs(self._due_at - time.monotonic()) <= LOOK_EVERY_S
+
+    def ring(self) -> bool:
+        """Wake the runner; False when there is none that may claim now."""
+        runs = self._shift.tell(ring=self._ring)
+        return runs and self._may_claim()
 
     def run(
-        self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta = RUN_BUDGET
+        self,
+        *,
+        stop: threading.Event,
+        ring_successor: Callable[[], None],
+        budget: timedelta = RUN_BUDGET,
+        awaited: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Work until nothing is due; False when another run was under way and has been woken instead.
 
         `stop` ends claims at once; what is in flight is waited for and recorded. `ring_successor` is called
-        once when the budget is spent and there is still work.
+        once when the budget is spent and there is still work. While work is `awaited`, a run with nothing to
+        do stays, to hear a ring at once.
         """
-        if not self._take_turn():
+        if not self._shift.begin(ring=self._ring):
             return False
         with self._baton:
+            self._stop = stop
             try:
-                self._flow(stop=stop, ring_successor=ring_successor, budget=budget)
+                self._flow(ring_successor=ring_successor, budget=budget, awaited=awaited)
             except BaseException:
-                self._end_turn(unless_rung=False)
+                self._shift.end()
                 raise
+            finally:
+                self._is_busy = False
         return True
 
-    def _take_turn(self) -> bool:
-        with self._turn.lock:
-            if not self._turn.running:
-                self._turn.running = True
-                return True
-            # Under the lock, so that a runner about to end hears it, or has ended and this one runs.
-            self.ring()
-            if self._turn.overdue and not self._turn.successor:
-                self._turn.successor = True
-                return True
-            return False
+    def _ring(self) -> None:
+        self._bell.put(_Ring())
 
-    def _end_turn(self, *, unless_rung: bool) -> bool:
-        """Give the turn to the successor or to nobody; False when a ring is to be heard first."""
-        with self._turn.lock:
-            if unless_rung and not self._bell.empty():
-                return False
-            self._turn.running = self._turn.successor
-            self._turn.overdue = self._turn.successor = False
-            return True
+    def _may_claim(self) -> bool:
+        return not self._stop.is_set() and self._in_flight < self._slots
 
-    def _flow(self, *, stop: threading.Event, ring_successor: Callable[[], None], budget: timedelta) -> None:
+    def _flow(
+        self, *, ring_successor: Callable[[], None], budget: timedelta, awaited: Callable[[], bool]
+    ) -> None:
         end = time.monotonic() + budget.total_seconds()
-        looks, rung = _Looks(), False
+        looks, rung = Looks(), False
         while True:
             now = time.monotonic()
-            may_look = not stop.is_set() and self._in_flight < self._slots
-            if may_look and now >= looks.at:
-                claimed = self._fill()
-                looks.learn(claimed, now=now, in_flight=self._in_flight)
-            idle = self._in_flight == 0 and (stop.is_set() or not looks.expect_more)
-            if idle and self._end_turn(unless_rung=not stop.is_set()):
+            may_claim = self._may_claim()
+            if may_claim and now >= looks.at:
+                looks.learn(self._fill(), now=now, in_flight=self._in_flight)
+            stopped = self._stop.is_set()
+            self._is_busy = self._in_flight > 0 or (looks.expect_more and not stopped)
+            stays = self._is_busy or (awaited() and not stopped)
+            if not stays and self._shift.end(unless=lambda: not (self._stop.is_set() or self._bell.empty())):
                 return
             if now >= end and not rung:
-                with self._turn.lock:
-                    self._turn.overdue = rung = True
+                rung = True
+                self._shift.overrun()
                 ring_successor()
-            if self._is_relieved():
-                self._end_turn(unless_rung=False)
+            if self._shift.is_relieved:
+                self._shift.end()
                 return
             rang, freed = self._listen(
-                wait=max(0.0, looks.at - time.monotonic()) if may_look else LOOK_EVERY_S
+                wait=max(0.0, looks.at - time.monotonic()) if may_claim else LOOK_EVERY_S
             )
             if rang or (freed and looks.more):
                 looks.at = 0.0
@@ -212,6 +175,8 @@ class Stream(Generic[Item, Outcome]):
     def _fill(self) -> Claimed[Item]:
         """Claim for the free slots and start the calls."""
         claimed = self._work.claim(free=self._slots - self._in_flight)
+        due_in = math.inf if claimed.due_in is None else claimed.due_in.total_seconds()
+        self._due_at = time.monotonic() + due_in
         if claimed.items:
             self._submit(self._start(claimed.items))
             self._in_flight += len(claimed.items)
@@ -260,7 +225,3 @@ class Stream(Generic[Item, Outcome]):
                     end = 0.0
                 events.append(event)
         return events
-
-    def _is_relieved(self) -> bool:
-        with self._turn.lock:
-            return self._turn.successor

@@ -96,7 +96,9 @@ def poll(*_: object, **__: object) -> dict[str, Any]:
 def deliver(*_: object, **__: object) -> dict[str, Any]:
     """POST all results that are due."""
     return _unless_away(
-        lambda opened: opened.dispatcher.run(stop=stopping, ring_successor=lambda: rings.ring(deliver)),
+        lambda opened: opened.dispatcher.run(
+            stop=stopping, ring_successor=lambda: rings.ring(deliver), awaited=opened.poller.expects_answers
+        )
     )
 
 

@@ -7,6 +7,7 @@ fact that is None is left out. What a stranger wrote is quoted where it could be
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Told:
 
     def __str__(self) -> str:
         """Return the console's text."""
-        facts = (f"{name}={_text(name, value)}" for name, value in self.facts.items())
+        facts = [f"{name}={_text(name, value)}" for name, value in self.facts.items()]
         return " ".join([*facts, self.words] if self.words else facts)
 
     def fields(self) -> dict[str, str | int | float | bool]:
@@ -46,9 +47,15 @@ def told(event: str, words: str = "", /, **facts: Fact) -> Told:
 
 
 def _text(name: str, value: Fact) -> str:
-    shown = str(_field(value))
-    is_plain = name not in QUOTED and PLAIN.fullmatch(shown)
-    return shown if is_plain or not isinstance(value, str) else ascii(shown)
+    if not isinstance(value, str):
+        return str(_field(value))
+    shown = str(value)
+    return ascii(shown) if name in QUOTED else _quoted(shown)
+
+
+@functools.lru_cache(maxsize=1024)  # the same gateways, origins and words come over and over again
+def _quoted(shown: str) -> str:
+    return shown if PLAIN.fullmatch(shown) else ascii(shown)
 
 
 def _field(value: Fact) -> str | int | float | bool:

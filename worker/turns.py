@@ -1,8 +1,8 @@
 """Claim deliveries: origins take turns, each within its own limit over all workers.
 
 A claim looks at the origins that have waited longest, takes their rows, counts what they have in flight and
-shares the free slots between them, those first that have least. An origin that got its turn, or has its part
-in flight already, waits behind those that did not. One at its limit sleeps until a record frees a slot, or
+shares the free slots between them. An origin that got its turn, or has far more than its part in flight,
+waits behind those that did not. One at its limit sleeps until a record frees a slot, or
 the first of its leases ends; one behind its breaker sleeps until a probe is due. So a claim costs what it
 takes, not what waits: a hundred thousand deliveries of one origin are one row here.
 
@@ -20,12 +20,13 @@ from enum import IntEnum
 
 from sqlalchemy.orm import Session
 
-from worker.core.origins import OriginHealth, capacity, is_proven, next_claim_at, share
+from worker.core.origins import OriginHealth, capacity, is_proven, most_to_hold, next_claim_at, share
 from worker.db import deliveries, origins
 from worker.db.clock import read_now
-from worker.db.deliveries import Claim, Lease
+from worker.db.deliveries import Lease
+from worker.db.delivery_claims import Claim, claim
 from worker.db.origins import InFlight
-from worker.stream import Claimed
+from worker.looks import Claimed
 
 ORIGINS = 32  # of one claim
 LARGEST_CLAIM = 200  # deliveries of one claim: a transaction of milliseconds on either database
@@ -55,12 +56,16 @@ class Left(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One origin in one claim: what it may have in flight, what it has, and what it is granted now."""
+    """One origin in one claim: what it may have in flight, what it has, and what it is granted now.
+
+    `most` is what it may have while others want some.
+    """
 
     health: OriginHealth
     limit: int
     busy: InFlight
     granted: int
+    most: int
 
 
 def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Lease]:
@@ -90,30 +95,36 @@ def _turns(
     if not waiting:
         return {}
     busy = origins.in_flight(session, origins=waiting, now=now)
-    limits = {name: capacity(health, most=terms.most, now=now) for name, health in waiting.items()}
-    wants = [limits[name] - busy[name].count for name in waiting]
     held = [busy[name].count for name in waiting]
-    proven = [is_proven(health) for health in waiting.values()]
-    granted = _share(wants, held=held, proven=proven, free=free, reserve=terms.reserve)
+    limits = [capacity(health, most=terms.most, now=now) for health in waiting.values()]
+    wants = [limit - has for limit, has in zip(limits, held, strict=True)]
+    most = most_to_hold(free, wants, held=held)
+    grants = _share(
+        wants,
+        room=[most - has for has in held],
+        proven=[is_proven(health) for health in waiting.values()],
+        free=free,
+        reserve=terms.reserve,
+    )
     return {
-        name: Turn(health=waiting[name], limit=limits[name], busy=busy[name], granted=grant)
-        for name, grant in zip(waiting, granted, strict=True)
+        name: Turn(health=waiting[name], limit=limit, busy=busy[name], granted=grant, most=most)
+        for name, limit, grant in zip(waiting, limits, grants, strict=True)
     }
 
 
 def _share(
-    wants: Sequence[int], *, held: Sequence[int], proven: Sequence[bool], free: int, reserve: int
+    wants: Sequence[int], *, room: Sequence[int], proven: Sequence[bool], free: int, reserve: int
 ) -> list[int]:
     """Share `free` slots evenly; of a process's last slots, the reserve, only proven origins get any."""
     slots = min(free, LARGEST_CLAIM)
-    granted = share(slots, wants, held=held)
+    granted = share(slots, wants, room=room)
     open_to_others = max(0, free - reserve)
     if sum(grant for grant, is_one in zip(granted, proven, strict=True) if not is_one) <= open_to_others:
         return granted
     of_others = [0 if is_one else want for want, is_one in zip(wants, proven, strict=True)]
     of_proven = [want if is_one else 0 for want, is_one in zip(wants, proven, strict=True)]
-    others = share(min(slots, open_to_others), of_others, held=held)
-    rest = share(slots - sum(others), of_proven, held=held)
+    others = share(min(slots, open_to_others), of_others, room=room)
+    rest = share(slots - sum(others), of_proven, room=room)
     return [one + other for one, other in zip(others, rest, strict=True)]
 
 
@@ -121,18 +132,18 @@ def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: dat
     until = now + terms.lease
     grants = {name: turn.granted for name, turn in turns.items()}
     if terms.chance >= FIRST_SHARE:
-        return deliveries.claim(session, grants=grants, first_only=False, until=until, now=now)
-    first = deliveries.claim(session, grants=grants, first_only=True, until=until, now=now)
-    taken = Counter(claim.origin for claim in first)
+        return claim(session, grants=grants, first_only=False, until=until, now=now)
+    first = claim(session, grants=grants, first_only=True, until=until, now=now)
+    taken = Counter(one.origin for one in first)
     rest = {name: granted - taken[name] for name, granted in grants.items()}
-    return first + deliveries.claim(session, grants=rest, first_only=False, until=until, now=now)
+    return first + claim(session, grants=rest, first_only=False, until=until, now=now)
 
 
 def _reschedule(
     session: Session, *, turns: Mapping[str, Turn], claims: Sequence[Claim], terms: Terms, now: datetime
 ) -> Left:
     """Set when each origin is looked at next; say what is due and may be sent, and was not taken."""
-    taken = Counter(claim.origin for claim in claims)
+    taken = Counter(one.origin for one in claims)
     first_due = origins.next_due(session, origins=turns)
     at: dict[str, datetime | None] = {}
     left = Left.NOTHING
@@ -144,8 +155,8 @@ def _reschedule(
             left = max(left, Left.BEYOND_LIMITS if at_limit else Left.WITHIN_LIMITS)
         if more and at_limit:
             at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
-        elif turn.granted or turn.busy.count or not more:
+        elif turn.granted or turn.busy.count >= turn.most or not more:
             at[name] = next_claim_at(turn.health, due=due, now=now)
-        # else: no slot was left for it and it holds none, so it keeps its place in the line.
+        # else: no slot was left for it, so it keeps its place in the line.
     origins.reschedule(session, at=at)
     return left

@@ -1,9 +1,9 @@
 """Whether a figure stays where it is: the rule by which memory, descriptors and tables are judged.
 
-The first quarter of the samples is the warm-up and does not count. A figure has grown when the median of the
-last quarter is above that of the second by more than a part of it, or by more than what is allowed in any
-case. Medians, so that a peak while something is broken says nothing; two quarters that are half a run
-apart, so that a leak has half a run to show.
+The first quarter of the samples is the warm-up and does not count, nor do those before all is as full as it
+gets. A figure has grown when the median of the last third of the others is above that of the first by more
+than a part of it, or by more than what is allowed in any case. Medians, so that a peak while something is
+broken says nothing; in a long run the two thirds are half of it apart, so that a leak has so long to show.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-FEWEST = 8  # samples: two in each quarter
+FEWEST = 6  # samples after the warm-up: two in each third
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +25,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """Where a figure stood in the second quarter of a run, and where in the last."""
+    """Where a figure stood when the warm-up was over, and where in the end."""
 
     early: float
     late: float
@@ -35,9 +35,19 @@ class Drift:
         return self.late - self.early > max(self.early * allowed.part, allowed.least)
 
 
-def drift_of(samples: Sequence[float]) -> Drift:
+def proves(number: int, *, filling: int = 0) -> bool:
+    """Say whether so many samples are enough, the first `filling` of them taken while things filled up."""
+    return number - _warm_up(number, filling) >= FEWEST
+
+
+def drift_of(samples: Sequence[float], *, filling: int = 0) -> Drift:
     """Return how a figure moved; its samples come at even times."""
-    if len(samples) < FEWEST:
-        raise ValueError(f"{len(samples)} samples say nothing, it takes {FEWEST}")
-    quarter = len(samples) // 4
-    return Drift(early=median(samples[quarter : 2 * quarter]), late=median(samples[-quarter:]))
+    if not proves(len(samples), filling=filling):
+        raise ValueError(f"{len(samples)} samples, {filling} of them while things fill up, say nothing")
+    judged = samples[_warm_up(len(samples), filling) :]
+    third = len(judged) // 3
+    return Drift(early=median(judged[:third]), late=median(judged[-third:]))
+
+
+def _warm_up(number: int, filling: int) -> int:
+    return max(number // 4, filling)

@@ -2,9 +2,9 @@
 
 One worker, Beat and the exporter live as long as the run, and their memory and descriptors are judged; a
 second worker is killed or stopped in each round. `suno.prune` runs all the time with the shortest retention,
-so tables must stay as large as they are. In the end each task that was enqueued is delivered, discarded or
-pending, and as its fate wants it. Recovery is counted from the end of a round's troubles until the results of
-all tasks of the round have come.
+so once the first rows are past it, tables must stay as large as they are. In the end each task that was
+enqueued is delivered, discarded or pending, and as its fate wants it. Recovery is counted from the end of a
+round's troubles until the results of all tasks of the round have come.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
-from tests.chaos.drift import FEWEST, drift_of
+from tests.chaos.drift import Drift, drift_of, proves
 from tests.chaos.entries import Recorded
 from tests.chaos.feeding import feeding
 from tests.chaos.mixture import EVERY_S, STATES, Mixture
@@ -21,7 +21,7 @@ from tests.chaos.outages import said
 from tests.chaos.plan import Fault, Plan
 from tests.chaos.pruned import read_pruned
 from tests.chaos.recording import read_recorded
-from tests.chaos.samples import ALLOWED, Sample
+from tests.chaos.samples import ALLOWED
 from tests.chaos.site import Site
 from tests.chaos.table import Row, row
 from tests.chaos.troubles import Soak, open_soak
@@ -41,7 +41,8 @@ def run(world: World, plan: Plan) -> Sequence[Row]:
                 mended_at = soak.one_round()
                 rounds.append((mended_at, frozenset(mixture.to_be_taken())))
         recorded = settle(site, mixture)
-        wrong = [*mixture.refused, *grown(soak.samples)]
+        moved = drifts(soak)
+        wrong = [*mixture.refused, *grown(moved)]
         wrong += [f"{name} ended" for name, one in soak.watched.items() if one.child.ended() is not None]
         if tracebacks := said("Traceback", site.programs):
             wrong.append(f"{tracebacks} tracebacks in the logs")
@@ -57,18 +58,24 @@ def run(world: World, plan: Plan) -> Sequence[Row]:
                     for mended_at, tasks in rounds
                 ],
                 also_wrong=wrong,
-                note=f"Soak on {world.database}: {told(soak, recorded)}",
+                note=f"Soak on {world.database}: {told(soak, recorded, moved)}",
             )
         ]
 
 
-def grown(samples: Sequence[Sample]) -> Iterator[str]:
+def drifts(soak: Soak) -> Mapping[str, Drift]:
+    """Return how each figure moved; none of a run that was too short to say."""
+    samples, filling = soak.samples, soak.filling
+    if not proves(len(samples), filling=filling):
+        return {}
+    return {name: drift_of([sample[name] for sample in samples], filling=filling) for name in samples[0]}
+
+
+def grown(moved: Mapping[str, Drift]) -> Iterator[str]:
     """Tell what did not stay as it was."""
-    if len(samples) < FEWEST:
-        yield f"{len(samples)} samples prove nothing"
-        return
-    for name in samples[0]:
-        drift = drift_of([sample[name] for sample in samples])
+    if not moved:
+        yield "too short a run to prove anything"
+    for name, drift in moved.items():
         if drift.exceeds(ALLOWED[name.partition(" ")[0]]):
             yield f"{name} grew from {drift.early:.1f} to {drift.late:.1f}"
 
@@ -87,13 +94,12 @@ def settle(site: Site, mixture: Mixture) -> Mapping[str, Recorded]:
         time.sleep(1)
 
 
-def told(soak: Soak, recorded: Mapping[str, Recorded]) -> str:
+def told(soak: Soak, recorded: Mapping[str, Recorded], moved: Mapping[str, Drift]) -> str:
     """Return the figures of a run, early and late."""
     promised = soak.site.ledger.promised
     stands = Counter(recorded[name].state for name in promised & recorded.keys())
     sums = " + ".join(f"{stands[state]:,} {state}" for state in ("DELIVERED", "DISCARDED", "PENDING"))
-    drifts = {name: drift_of([sample[name] for sample in soak.samples]) for name in soak.samples[0]}
-    figures = [f"{name} {drift.early:.0f} → {drift.late:.0f}" for name, drift in drifts.items()]
+    figures = [f"{name} {drift.early:.0f} → {drift.late:.0f}" for name, drift in moved.items()]
     return f"{len(promised):,} enqueued = {sums}; {', '.join(figures)}"
 
 

@@ -35,7 +35,17 @@ def test_growth_is_allowed_up_to_the_larger_of_the_part_and_the_least(
     assert Drift(early=early, late=late).exceeds(ALLOWED) is grew
 
 
-def test_too_few_samples_prove_nothing() -> None:
+def test_what_fills_up_is_no_growth() -> None:
+    """Tables fill until the first rows are past their retention, however much of a short run that is."""
+    samples = [*range(10), *[10.0] * 6]
+
+    assert drift_of(samples, filling=10) == Drift(early=10, late=10)
+    assert drift_of(samples) != drift_of(samples, filling=10)
+    assert drift_of(samples, filling=1) == drift_of(samples)
+
+
+@pytest.mark.parametrize(("number", "filling"), [(6, 0), (100, 95)])
+def test_too_few_samples_prove_nothing(number: int, filling: int) -> None:
     """A run that was cut short is no run that went well."""
-    with pytest.raises(ValueError, match="7 samples say nothing"):
-        drift_of([1.0] * 7)
+    with pytest.raises(ValueError, match="say nothing"):
+        drift_of([1.0] * number, filling=filling)

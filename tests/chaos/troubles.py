@@ -22,19 +22,22 @@ from tests.chaos.plan import Plan
 from tests.chaos.programs import Program
 from tests.chaos.proxy import Proxy, serve_proxy
 from tests.chaos.pruned import keep_pruned
-from tests.chaos.samples import Sample, take_sample
+from tests.chaos.samples import PASSING, Sample, take_sample
 from tests.chaos.site import Site, open_site
 from tests.chaos.world import World
 from worker.embedded.valkey import HOST
 from worker.sandbox.faults import Fault, FaultKind
+from worker.settings import LEAST_RETENTION
 
 CALM_S = 6.0  # before each trouble
 TROUBLE_S = 6.0
 BLIP_S = 2.0
 LOOK_EVERY_S = 2.0
 PRUNE_EVERY_S = 10.0
+RETENTION_S = LEAST_RETENTION
+FILLING_S = RETENTION_S + 30.0  # until the first tasks have ended, are past it, and went
 SETTINGS = {
-    "WORKER_RETENTION": "60",
+    "WORKER_RETENTION": str(RETENTION_S),
     "WORKER_MISSING_GRACE": "5",
 }
 GATEWAY_TROUBLES = (
@@ -59,6 +62,8 @@ class Soak:
     victim: Program
     metrics_url: str
     samples: list[Sample] = field(default_factory=list)
+    filling: int = 0  # how many of them were taken while tables filled up
+    began: float = field(default_factory=time.monotonic)
     pruned_at: float = 0.0
     gateway_troubles: Iterator[Fault] = field(default_factory=lambda: cycle(GATEWAY_TROUBLES))
     endings: Iterator[signal.Signals] = field(default_factory=lambda: cycle([signal.SIGKILL, signal.SIGTERM]))
@@ -88,6 +93,8 @@ class Soak:
                 self.pruned_at = time.monotonic()
             urlopen(self.metrics_url, timeout=30).close()  # noqa: S310 - our own exporter
             self.samples.append(take_sample(self.site, watched=self.watched))
+            if time.monotonic() < self.began + FILLING_S:
+                self.filling = len(self.samples)
             time.sleep(max(0.0, min(LOOK_EVERY_S, end - time.monotonic())))
 
     def gateway(self) -> None:
@@ -135,7 +142,13 @@ class Soak:
 
 def start_victim(site: Site) -> Program:
     """Start the worker that will not live long."""
-    return site.celery("worker", "-n", f"victim{len(site.programs)}@%h")
+    own = site.database_url
+    if site.world.postgres is not None:
+        own += f"&application_name={PASSING}"
+    site.settings["WORKER_DATABASE_URL"] = own
+    victim = site.celery("worker", "-n", f"victim{len(site.programs)}@%h")
+    site.settings["WORKER_DATABASE_URL"] = site.database_url
+    return victim
 
 
 @contextmanager

@@ -81,8 +81,8 @@ def started_by(program: Program) -> dict[str, int]:
     """Return the process ids of the children of `up`, by what they are."""
     kinds = {
         "valkey-server": "valkey",
-        "--quiet worker": "worker",
-        "--quiet beat": "beat",
+        "worker()": "worker",
+        "beat()": "beat",
         "--quiet flower": "flower",
     }
     found = {pid: command_line(pid) for pid in children(program.child.process.pid)}
@@ -313,7 +313,8 @@ def test_a_missing_folder_is_named(bare_cli: Cli, folder: Path) -> None:
 
 def test_a_worker_that_cannot_run_ends_up(bare_cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that ends four times at its start ends `up` with exit 1 and one line that says why."""
-    monkeypatch.setattr(verb, "CELERY", ("sh", "-c", "test $0 = beat && exec sleep 600; exit 3"))
+    monkeypatch.setattr(verb, "WORKER", ("sh", "-c", "exit 3"))
+    monkeypatch.setattr(verb, "BEAT", ("sleep", "600"))
     monkeypatch.setattr(supervisor, "FIRST_WAIT", timedelta(milliseconds=1))
 
     outcome = bare_cli("up")

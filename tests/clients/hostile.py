@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import zlib
+from collections.abc import Callable
 from functools import cache
 
-from tests.clients.peers import Connection, Script
+from tests.clients.peers import OK, Connection, Script, server_tls
 
 
 async def reset_mid_head(connection: Connection) -> None:
@@ -171,6 +173,39 @@ async def broken_chunks_at_once(connection: Connection) -> None:
     """Break the encoding of the body in the packet that brings the head."""
     await connection.request()
     await connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nstart\r\nzzz\r\n")
+
+
+async def hold_tls_open(connection: Connection) -> bool:
+    """Answer one request over TLS and ignore whatever comes; at the end return if the TLS session was ended.
+
+    `start_server` would answer the end of a session by itself: this one's TLS is its own.
+    """
+    came, sent = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = server_tls().wrap_bio(came, sent, server_side=True)
+    await _pumped(connection, came, sent, session.do_handshake)
+    await _pumped(connection, came, sent, session.read)
+    session.write(OK)
+    await connection.send(sent.read())
+    came.write(await connection.reader.read())  # to the end of the TCP connection
+    try:
+        return session.read() == b""
+    except ssl.SSLWantReadError:
+        return False
+
+
+async def _pumped(
+    connection: Connection, came: ssl.MemoryBIO, sent: ssl.MemoryBIO, step: Callable[[], object]
+) -> None:
+    """Carry bytes to and fro until a step of the session is done."""
+    while True:
+        try:
+            step()
+        except ssl.SSLWantReadError:
+            await connection.send(sent.read())
+            came.write(await connection.reader.read(65536))
+        else:
+            await connection.send(sent.read())
+            return
 
 
 def saying(data: bytes) -> Script:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
 
+from tests.clients.hostile import hold_tls_open
 from tests.clients.name_server import name_server
-from tests.clients.peers import OK, Connection, Peer, answering, listen
+from tests.clients.peers import OK, Connection, Peer, answering, listen, server_tls, trusting_tls
 from worker.clients import idle, names
 from worker.clients.connections import Connections
 from worker.clients.line import Line, Silence
@@ -23,15 +26,22 @@ pytestmark = pytest.mark.anyio
 
 LONG = timedelta(seconds=30)  # a time that no test reaches
 SHORT = timedelta(milliseconds=50)  # one that a test does reach
+UPLOAD_PATIENCE = timedelta(milliseconds=500)
+PIECE, PACE_S = 64 * 1024, 0.015
+LARGE = 80 * PIECE  # at that pace more than twice as long as the patience
+PATIENCE_S = 10  # what a failing test takes: less than the 30 s that an event loop gives a TLS session to end
 
 
 @asynccontextmanager
 async def pool(
-    *, keep_alive: timedelta = LONG, nameservers: list[str] | None = None
+    *,
+    keep_alive: timedelta = LONG,
+    nameservers: list[str] | None = None,
+    ssl_context: ssl.SSLContext | None = None,
 ) -> AsyncIterator[Connections]:
     """Give a pool without a guard."""
     lookup = Lookup(nameservers=nameservers)
-    connections = Connections(resolver=lookup, keep_alive=keep_alive)
+    connections = Connections(resolver=lookup, keep_alive=keep_alive, ssl_context=ssl_context)
     try:
         yield connections
     finally:
@@ -65,6 +75,24 @@ async def test_an_idle_connection_is_closed_in_time() -> None:
         await ask(connections, url_of(peer))
         await peer.ended.wait()
     assert peer.accepts == 1
+
+
+@pytest.mark.parametrize("keep_alive", [SHORT, LONG], ids=["of old age", "with the pool"])
+async def test_an_idle_tls_connection_ends_at_once(keep_alive: timedelta) -> None:
+    """A peer that never answers the end of a TLS session is told of it, and keeps no file of ours open."""
+    told: list[bool] = []
+
+    async def script(connection: Connection) -> None:
+        told.append(await hold_tls_open(connection))
+
+    async with listen(script) as peer:
+        async with pool(keep_alive=keep_alive, ssl_context=trusting_tls()) as connections:
+            await ask(connections, f"https://127.0.0.1:{peer.port}/")
+            assert not peer.ended.is_set()
+            if keep_alive is SHORT:
+                await asyncio.wait_for(peer.ended.wait(), timeout=PATIENCE_S)
+        await asyncio.wait_for(peer.ended.wait(), timeout=PATIENCE_S)
+    assert told == [True]
 
 
 async def test_what_a_burst_has_left_over_ends_by_itself() -> None:
@@ -157,6 +185,58 @@ async def test_a_peer_that_still_takes_the_request_is_not_silent() -> None:
     SlowUpload(line)
     assert await line.ask(b"", read=timedelta(milliseconds=10))
     assert response.complete
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_a_slow_upload_is_not_silence(tls: bool) -> None:
+    """A request may take longer than the time for a read, while the peer takes some of it in that time."""
+
+    async def script(connection: Connection) -> None:
+        sock = connection.writer.get_extra_info("socket")
+        sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE
+        )  # else the system takes most of it at once
+        begun = loop.time()
+        for _ in range(LARGE // PIECE):
+            await connection.reader.readexactly(PIECE)
+            await asyncio.sleep(PACE_S)
+        lasted.append(loop.time() - begun)
+        await connection.send(OK)
+
+    loop, lasted = asyncio.get_running_loop(), list[float]()
+    async with (
+        pool(ssl_context=trusting_tls()) as connections,
+        listen(script, tls=server_tls() if tls else None) as peer,
+    ):
+        response = await upload(connections, peer, tls=tls, read=UPLOAD_PATIENCE)
+    assert response.status_code == 200
+    assert lasted[0] > 2 * UPLOAD_PATIENCE.total_seconds()
+
+
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
+async def test_a_peer_that_takes_no_more_of_the_request_is_silent(tls: bool) -> None:
+    """However much is left to be sent: nothing comes back, and nothing is taken."""
+
+    async def script(connection: Connection) -> None:
+        await connection.reader.readexactly(PIECE)
+        await asyncio.Event().wait()
+
+    async with (
+        pool(ssl_context=trusting_tls()) as connections,
+        listen(script, tls=server_tls() if tls else None) as peer,
+    ):
+        with pytest.raises(Silence):
+            await upload(connections, peer, tls=tls, read=UPLOAD_PATIENCE)
+
+
+async def upload(connections: Connections, peer: Peer, *, tls: bool, read: timedelta) -> Response:
+    """Send a large request and return what came back."""
+    target = Target.of(f"http{'s' if tls else ''}://127.0.0.1:{peer.port}/")
+    response = Response(body_limit=1_000, most_bytes=2_000)
+    await connections.ask(
+        target.peer, bytes(LARGE), answer=response, passage=Passage(), connect=LONG, read=read
+    )
+    return response
 
 
 async def test_each_byte_gives_the_peer_its_time_again() -> None:

@@ -83,6 +83,35 @@ def test_a_head_has_a_limit_of_its_own() -> None:
         response.hear(b"x" * HEAD_LIMIT)
 
 
+@pytest.mark.parametrize(
+    "tail",
+    [b"2\r\nok\r\n0\r\nX: ", b"2\r\nok\r\n0\r\n" + b"X: y\r\n" * 9 + b"X: ", b"2\r\nok\r\n1;", b"1;"],
+    ids=["trailer", "trailers", "chunk extension", "extension of the first chunk"],
+)
+def test_what_is_no_body_has_that_limit_too(tail: bytes) -> None:
+    """The parser puts a trailer together anew with each piece: 32 KiB in which no body comes are too much."""
+    response = Response(body_limit=1 << 30, most_bytes=1 << 30)
+    response.hear(CHUNKED + tail)
+    for _ in range(HEAD_LIMIT // 1024 - 1):
+        response.hear(b"x" * 1024)
+    with pytest.raises(TooMuch):
+        response.hear(b"x" * 1025)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize("size", [1, 1024, 1 << 20])
+def test_honest_framing_and_trailers_are_no_trouble(size: int) -> None:
+    """Chunks of any size may come for as long as the body may, and trailers of 30 KiB behind them."""
+    chunk = b"%x\r\n%b\r\n" % (size, b"x" * size)
+    count = (1 << 20) // size
+    said = CHUNKED + chunk * count + b"0\r\n" + b"Checksum: 0123456\r\n" * 1_600 + b"\r\n"
+    response = Response(body_limit=1 << 20, most_bytes=1 << 30)
+    for begin in range(0, len(said), 5_000):
+        response.hear(said[begin : begin + 5_000])
+    assert (response.complete, len(response.body)) == (True, size * count)
+    assert response.leaves_connection_usable
+
+
 def test_headers_are_counted() -> None:
     """128 of them are an answer, one more is none, and trailers are not kept."""
     headers = b"X: y\r\n" * 127 + b"Transfer-Encoding: chunked\r\n"
@@ -97,6 +126,9 @@ def test_headers_are_counted() -> None:
     [
         (b"SSH-2.0-OpenSSH_9.2p1\r\n", 0),
         (b"HTTP/1.1 two OK\r\n\r\n", 0),
+        (b"HTTP/1.1 100 X\r\nContent-Length: 3\r\n\r\nabc", 0),
+        (b"HTTP/1.1 099 X\r\n\r\n", 0),
+        (b"HTTP/1.1 000 X\r\nContent-Length: 3\r\n\r\nabc", 0),
         (b"HTTP/1.1 101 X\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n", 0),
         (CHUNKED + b"zzz\r\n", 200),
     ],

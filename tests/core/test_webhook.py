@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from standardwebhooks.webhooks import Webhook
 
-from worker.core.hooks import BadHook
+from worker.core.addresses import Allow
+from worker.core.hooks import BadHook, check_notify_hook, split_hook
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE, SUSPECT_SCHEDULE
 from worker.core.signature import decode_secret
@@ -29,6 +30,7 @@ from worker.core.webhook import (
     is_transient,
     judge,
     origin_of,
+    origin_of_stored,
 )
 
 NOW = datetime(2026, 7, 7, 12, 0, tzinfo=UTC)
@@ -165,6 +167,43 @@ def test_what_is_no_hook_has_no_origin() -> None:
     """A URL that was never checked is refused here too."""
     with pytest.raises(BadHook):
         origin_of("ftp://receiver.example")
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://☃.example/hook", "https://%E2%98%83.example:443"),
+        ("http://\uff21.example:8080", "http://%EF%BD%81.example:8080"),
+        ("http://%E2%98%83.example:80", "http://%E2%98%83.example:80"),
+        ("http://" + "☃." * 200 + "example", "http://" + ("%E2%98%83." * 26)[:252] + "%:80"),
+        ("http://" + "a" * 60 + ".b" * 100 + "☃", "http://" + "a" * 60 + ".b" * 96 + "%:80"),
+        ("http://\ud83d/", "http://%3F:80"),
+    ],
+    ids=ascii,
+)
+def test_the_origin_of_a_host_that_was_one_under_earlier_rules(url: str, origin: str) -> None:
+    """A stored hook always has an origin: one that no host can have, and short enough for an index."""
+    assert origin_of_stored(url) == origin_of_stored(origin) == origin
+    with pytest.raises(BadHook):
+        check_notify_hook(origin, allow=Allow())
+    with pytest.raises(BadHook):
+        check_notify_hook(url, allow=Allow())
+
+
+@given(host=st.text() | st.text(alphabet="aß☃\uff41.-_%1\u200d\u0661[:]"))
+def test_every_stored_hook_has_an_origin(host: str) -> None:
+    """Whatever the host: its own, or one in ASCII that no host can have."""
+    try:
+        split_hook(f"http://{host}/")
+    except BadHook:
+        return
+    origin = origin_of_stored(f"http://{host}/")
+    assert origin.isascii()
+    try:
+        assert origin_of(f"http://{host}/") == origin
+    except ValueError:
+        with pytest.raises(BadHook):
+            check_notify_hook(origin, allow=Allow())
 
 
 def verdict(outcome: PostOutcome, *, attempt_count: int = 1, jitter: float = 0) -> Verdict:

@@ -38,6 +38,12 @@ def claim(session: Session, *, limit: int, now: datetime) -> list[Lease]:
     return leases
 
 
+def release(session: Session, lease: Lease, *, due: datetime) -> None:
+    """End a lease as the record of an answer does."""
+    answered = poll_batches.Answered(lease=lease, next_poll_at=due, leased_until=None, alone=False)
+    poll_batches.write_if_claim_seen(session, answered=[answered], now=NOW)
+
+
 def test_a_claim_takes_due_batches_of_its_gateway_oldest_first(sessions: Sessions) -> None:
     """What is not due yet, or belongs to another gateway, stays."""
     with sessions.begin() as session:
@@ -65,9 +71,8 @@ def test_an_expired_lease_is_due_again_and_fences_the_dead_worker(sessions: Sess
         (alive,) = claim(session, limit=1, now=NOW + LEASE)
     assert (dead.claims, alive.claims) == (1, 2)
     with sessions.begin() as session:
-        assert not poll_batches.release_lease_seen(session, lease=dead, next_poll_at=NOW, now=NOW)
-        assert not poll_batches.renew_lease_seen(session, lease=dead, leased_until=NOW, now=NOW)
-        assert poll_batches.release_lease_seen(session, lease=alive, next_poll_at=NOW + 2 * LEASE, now=NOW)
+        release(session, alive, due=NOW + 2 * LEASE)
+        release(session, dead, due=NOW)
     with sessions() as session:
         batch = session.scalars(select(PollBatch)).one()
         assert (batch.next_poll_at, batch.leased_until, batch.last_polled_at) == (NOW + 2 * LEASE, None, NOW)
@@ -80,7 +85,7 @@ def test_live_leases_count_requests_in_flight_only(sessions: Sessions) -> None:
         for _ in range(3):
             add_batch(session)
         leases = claim(session, limit=3, now=NOW)
-        poll_batches.release_lease_seen(session, lease=leases[0], next_poll_at=NOW + LEASE, now=NOW)
+        release(session, leases[0], due=NOW + LEASE)
         assert poll_batches.live_leases(session, gateway="hub", now=NOW) == 2
         assert poll_batches.live_leases(session, gateway="hub", now=NOW + LEASE) == 0
 

@@ -18,6 +18,7 @@ from tests.servers import PostgresServer
 from worker.db import (
     claimable,
     deliveries,
+    delivery_claims,
     figures,
     lateness,
     origins,
@@ -93,14 +94,14 @@ def plans(engine: Engine, run: Callable[[Session], object]) -> str:
     return "\n".join(lines)
 
 
-CLAIMS = [deliveries.Claim(id=id_, origin=ORIGIN, claims=1) for id_ in "ab"]
+CLAIMS = [delivery_claims.Claim(id=id_, origin=ORIGIN, claims=1) for id_ in "ab"]
 CHANGES = [{"row_id": id_, "state_seen": "PENDING", "claims_seen": 1, "state": "DELIVERED"} for id_ in "ab"]
 
 
 def take(session: Session, *, first_only: bool) -> object:
     """Claim deliveries of one origin."""
     until = NOW + timedelta(minutes=1)
-    return deliveries.claim(session, grants={ORIGIN: 4}, first_only=first_only, until=until, now=NOW)
+    return delivery_claims.claim(session, grants={ORIGIN: 4}, first_only=first_only, until=until, now=NOW)
 
 
 def lock_thin(session: Session) -> object:

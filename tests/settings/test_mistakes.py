@@ -40,7 +40,7 @@ COUNT = "give a whole number from 1 to 1000"
 LEVELS = "give DEBUG or INFO or WARNING or ERROR or CRITICAL"
 UP_TO_300 = "give seconds above 0, at most 300"
 UP_TO_3600 = "give seconds above 0, at most 3600"
-RETENTION = "give seconds from 60 to 315360000"
+RETENTION = "give seconds from 300 to 315360000"
 
 # What ends the line, after the variable's name.
 EXAMPLES = {
@@ -124,13 +124,19 @@ BAD_VALUES = [
     ("WORKER_MISSING_GRACE", "-5", "'-5' is out of range; give seconds from 0 to 2592000"),
     ("WORKER_STUCK_AFTER", "1\n0", r"'1\n0' is not a number; give seconds above 0, at most 2592000"),
     ("WORKER_RETENTION", "30 days", f"'30 days' is not a number; {RETENTION}"),
-    ("WORKER_RETENTION", "59", f"'59' is out of range; {RETENTION}"),
+    ("WORKER_RETENTION", "299", f"'299' is out of range; {RETENTION}"),
     ("WORKER_RETENTION", "9" * 61, f"'{'9' * 60}'… is out of range; {RETENTION}"),
     ("WORKER_LOG_LEVEL", "loud", f"'loud' is unknown; {LEVELS}"),
     ("WORKER_LOG_FORMAT", "xml", "'xml' is unknown; give console or json"),
     (f"{G}BASE_URL", "ftp://h", NO_HTTP),
     (f"{G}BASE_URL", "api.example.com", NO_HTTP),
     (f"{G}BASE_URL", "https:///suno", f"has no host; {BASE_URL}"),
+    (
+        f"{G}BASE_URL",
+        "https://\uff41pi.example.com",
+        f"has a host that is no name and no address; {BASE_URL}",
+    ),
+    (f"{G}BASE_URL", "https://api..example.com", f"has a host that is no name and no address; {BASE_URL}"),
     (f"{G}BASE_URL", "https://h:70000", f"is no URL; {BASE_URL}"),
     (f"{G}BASE_URL", "https://u:hunter2@h", USER),
     (f"{G}BASE_URL", "https://h?key=hunter2", f"has something after ? or #; {BASE_URL} alone"),

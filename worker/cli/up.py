@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib.util import find_spec
@@ -28,10 +28,13 @@ from worker.settings.urls import masked_url
 
 LOOPBACK = "127.0.0.1"
 
-# Celery's own command line looks in the working folder first, and would take a user's `worker.py` there for
-# this package. What is imported already is not looked for again.
+# Python and Celery's own command line look in the working folder first, and would take a user's `worker.py`
+# there for this package. What is imported already is not looked for again.
+PYTHON = (sys.executable, "-P", "-c")
+WORKER = (*PYTHON, "from worker.programs import worker; worker()")
+BEAT = (*PYTHON, "from worker.programs import beat; beat()")
 START_CELERY = "import worker.celery, celery.__main__; celery.__main__.main()"
-CELERY = (sys.executable, "-P", "-c", START_CELERY, "-A", "worker", "--quiet")
+FLOWER = (*PYTHON, START_CELERY, "-A", "worker", "--quiet", "flower")
 
 # Every verb that asks whether an `up` runs touches the lock for a moment.
 LOOKERS_S = 0.5
@@ -60,25 +63,24 @@ class Programs:
 
     def worker(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start one worker process for all queues."""
-        return self._celery("worker")
+        return self._spawn(WORKER)
 
     def beat(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start Beat."""
-        return self._celery("beat")
+        return self._spawn(BEAT)
 
     def flower(self, _told_to_stop: Callable[[], bool]) -> Child:
         """Start Flower on loopback.
 
         It asks at once for workers, before ours is there, and would warn that nobody answers.
         """
-        return self._celery(
-            "flower", f"--address={LOOPBACK}", f"--port={self.flower_port}", "--logging=error"
-        )
+        place = (f"--address={LOOPBACK}", f"--port={self.flower_port}")
+        return self._spawn((*FLOWER, *place, "--logging=error"))
 
-    def _celery(self, *arguments: str) -> Child:
+    def _spawn(self, command: Sequence[str]) -> Child:
         # By environment and not by argument, since the process list is everybody's.
         broker = {"WORKER_BROKER_URL": self.settings.resolve_broker_url() or ""}
-        return spawn([*CELERY, *arguments], environment=os.environ | broker)
+        return spawn(command, environment=os.environ | broker)
 
     def stages(self, *, flower: bool) -> list[list[Post]]:
         """Return what runs, in the order of its start: the broker outlives those who finish work over it."""

@@ -8,6 +8,7 @@ from typing import cast
 
 from worker.clients.passage import Passage
 from worker.clients.response import Response
+from worker.clients.upload import taken
 
 
 class Closed(ConnectionError):
@@ -19,7 +20,7 @@ class NoConnection(Exception):
 
 
 class Silence(Exception):
-    """Nothing came for as long as a read may take."""
+    """For as long as a read may take nothing came, and nothing of the request was taken."""
 
 
 class Line(asyncio.Protocol):
@@ -30,6 +31,7 @@ class Line(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._taken = 0  # bytes that the peer had acknowledged at the last look
         self.begin(passage=passage, answer=answer)
 
     def begin(self, *, passage: Passage, answer: Response) -> None:
@@ -53,7 +55,8 @@ class Line(asyncio.Protocol):
     async def ask(self, request: bytes, *, read: timedelta) -> bool:
         """Send the request and wait for the end of its answer; say whether the connection is still usable.
 
-        Raises Closed, Silence (after `read` without a byte), or what the answer or the system raised.
+        Raises Closed, Silence (after `read` without a byte either way), or what the answer or the system
+        raised.
         """
         answer = self._answer
         if self._transport is not None:
@@ -73,8 +76,10 @@ class Line(asyncio.Protocol):
 
     def close(self) -> None:
         """End it in peace; nobody waits for anything over it."""
-        if self._transport is not None:
-            self._transport.close()
+        transport = self._transport
+        if transport is not None:
+            transport.close()  # over TLS it says so, and would wait half a minute for the same from the peer
+            transport.abort()
 
     def abort(self) -> None:
         """End it now; whoever still waits gets Closed."""
@@ -111,15 +116,26 @@ class Line(asyncio.Protocol):
         return self.is_open and self._transport is not None and not self._transport.get_write_buffer_size()
 
     def _look(self) -> None:
-        """End what has been silent for too long. While a long request still goes out, nobody is silent."""
+        """End what has been silent for too long. Who still takes a long request is not silent."""
         now = self._loop.time()
-        if self._transport is not None and self._transport.get_write_buffer_size():
-            self._asked_at = now
+        self._asked_at = max(self._asked_at, self._last_taken_at(now))
         left = max(self._asked_at, self._passage.last_heard_at or 0.0) + self._read - now
         if left > 0:
             self._timer = self._loop.call_later(left, self._look)
         else:
             self._end(Silence())
+
+    def _last_taken_at(self, now: float) -> float:
+        """Return when the peer took more of what was sent than at the last look, or 0 when it did not."""
+        if self._transport is None:
+            return 0.0
+        so_far = taken(self._transport)
+        if so_far is None:
+            return now if self._transport.get_write_buffer_size() else 0.0
+        if so_far.count == self._taken:
+            return 0.0
+        self._taken = so_far.count
+        return now - so_far.ago_s
 
     def _end(self, error: Exception | None) -> None:
         if not self._over.done():

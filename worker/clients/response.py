@@ -11,11 +11,14 @@ from typing import Final
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-HEAD_LIMIT: Final = 32 * 1024  # bytes until a final status line with its headers is complete
+# Bytes in a row that are no body: a head, the trailers, the extensions of a chunk. The parser puts a header
+# together anew with each piece of it, which for one of 62 MiB took 4 s of the event loop.
+HEAD_LIMIT: Final = 32 * 1024
 
 # Servers send one or two (100 Continue, 103 Early Hints); some would send them for ever.
 MOST_INTERIM: Final = 16
 MOST_HEADERS: Final = 128  # 32 KiB of the shortest ones would take 0.7 MB
+_FIRST_INTERIM: Final = 100
 _FIRST_FINAL: Final = 200
 
 
@@ -36,6 +39,7 @@ class Response:
 
     __slots__ = (
         "_heard",
+        "_heard_beside",
         "_interim",
         "_keep_alive",
         "_more",
@@ -59,6 +63,7 @@ class Response:
         self._more = False  # something came behind its end
         self._keep_alive = False
         self._heard = 0
+        self._heard_beside = 0  # since the body last grew
         self._interim = 0
         self._parser = HttpResponseParser(self)
         # What browsers put up with, as aiohttp does: bare line feeds, odd letters in a header, and the like.
@@ -92,16 +97,18 @@ class Response:
         """Parse what has come; TooMuch or NotHttp when that cannot be an answer."""
         self._heard += len(data)
         excess = self._heard - self.most_bytes
+        size = len(self.body)
         try:
             self._parser.feed_data(data[: max(0, len(data) - excess)] if excess > 0 else data)
         except HttpParserCallbackError as error:
-            raise TooMuch from error
+            raise NotHttp if isinstance(error.__context__, NotHttp) else TooMuch from error
         except (HttpParserError, HttpParserUpgrade) as error:
             if self.complete:  # it has all come, what follows is nobody's
                 self._more = True
                 return
             raise NotHttp from error
-        if not self.ended and (excess > 0 or (not self.status_code and self._heard > HEAD_LIMIT)):
+        self._heard_beside = self._heard_beside + len(data) if len(self.body) == size else 0
+        if not self.ended and (excess > 0 or self._heard_beside > HEAD_LIMIT):
             raise TooMuch
 
     def on_message_begin(self) -> None:
@@ -124,6 +131,8 @@ class Response:
         if status_code >= _FIRST_FINAL:
             self.status_code = status_code
             return
+        if status_code < _FIRST_INTERIM:
+            raise NotHttp  # the parser takes a body for it, as for any answer but 1xx
         self.headers.clear()
         self._interim += 1
         if self._interim > MOST_INTERIM:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import httpx
 
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_LAST_PORT = 65_535
+from worker.core.hooks import DEFAULT_PORTS
+from worker.core.hosts import host_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +34,21 @@ class Target:
         """Read `url`; httpx.InvalidURL or ValueError if nothing can be asked there.
 
         No escape is undone or added that is not needed: `/suno/fetch/%2E%2E` stays what it is, and so does a
-        hook's signed query. httpx does that; yarl, aiohttp's own, would write both anew.
+        hook's signed query. httpx does that; yarl, aiohttp's own, would write both anew. The host is not
+        httpx's: it is the one that was judged and whose breaker counts.
         """
-        parts = httpx.URL(url)
-        if parts.scheme not in _DEFAULT_PORTS or not parts.host:
+        parts = urlsplit(url)
+        usual = DEFAULT_PORTS.get(parts.scheme)
+        if usual is None:
             raise ValueError("neither http nor https")
-        port = parts.port or _DEFAULT_PORTS[parts.scheme]
-        if port > _LAST_PORT:
-            raise ValueError("no such port")
+        port = parts.port or usual
+        host = host_of(parts)
+        if (parts.hostname or "").endswith("."):
+            host += "."  # then the name is whole, and the resolver tries no search domain
         return cls(
-            peer=Peer(host=parts.raw_host.decode("ascii"), port=port, tls=parts.scheme == "https"),
-            authority=parts.netloc.decode("ascii"),
-            path=parts.raw_path.decode("ascii"),
+            peer=Peer(host=host, port=port, tls=parts.scheme == "https"),
+            authority=(f"[{host}]" if ":" in host else host) + ("" if port == usual else f":{port}"),
+            path=httpx.URL(url).raw_path.decode("ascii"),
         )
 
 

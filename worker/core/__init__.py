@@ -1,1 +1,1 @@
-"""Decisions: no IO, no clock, no randomness, no logging. Standard library and msgspec only."""
+"""Decisions: no IO, no clock, no randomness, no logging. Standard library, msgspec and idna only."""

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from worker.core.hosts import normal_host
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -47,7 +49,6 @@ _FORBIDDEN_IPV4 = tuple(
 _PUBLIC_IPV6 = IPv6Network(
     "2000::/3"
 )  # so no loopback, mapped IPv4, NAT64, unique local, link-local, multicast
-_LONGEST_LABEL = 63  # of a name between two dots
 _FORBIDDEN_IPV6 = tuple(
     IPv6Network(network)
     for network in (
@@ -82,18 +83,6 @@ def read_literal(host: str) -> Address | None:
         return IPv4Address(socket.inet_aton(host))
     except (OSError, ValueError):
         return None
-
-
-def normal_host(host: str) -> str:
-    """Return a host name as it goes on the wire: IDNA, lower case, no final dot; ValueError for none."""
-    name = host.removesuffix(".")
-    if not name.isascii():
-        name = name.encode("idna").decode()
-    labels = name.lower().split(".")
-    for label in labels:
-        if not 0 < len(label) <= _LONGEST_LABEL or not label.replace("-", "").replace("_", "").isalnum():
-            raise ValueError(host)
-    return ".".join(labels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,8 @@ import re
 from ipaddress import IPv6Address
 from urllib.parse import SplitResult, urlsplit
 
-from worker.core.addresses import Allow, is_public, normal_host, read_literal
+from worker.core.addresses import Allow, is_public, read_literal
+from worker.core.hosts import host_of
 
 LONGEST_URL = 2048
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -33,8 +34,7 @@ def check_notify_hook(url: str, *, allow: Allow) -> str:
     if any(character.isspace() or not character.isprintable() for character in url):
         raise BadHook("holds a space or a control character; percent-encode it")
     parts = split_hook(url)
-    host = parts.hostname or ""
-    allowed = _check_host(host, bracketed="[" in parts.netloc, allow=allow)
+    allowed = _check_host(parts, allow=allow)
     port = parts.port or DEFAULT_PORTS[parts.scheme]
     if not allowed and port not in _WELL_KNOWN_PORTS and port < _FIRST_FREE_PORT:
         raise BadHook(f"port {port} is refused: use 80, 443 or 1024-65535, or {_ALLOW_HINT}")
@@ -63,10 +63,10 @@ def split_hook(url: str) -> SplitResult:
     return parts
 
 
-def _check_host(host: str, *, bracketed: bool, allow: Allow) -> bool:
-    """Return whether `host` is one of the operator's exceptions; BadHook when it cannot be called."""
+def _check_host(parts: SplitResult, *, allow: Allow) -> bool:
+    """Return whether the host is one of the operator's exceptions; BadHook when it cannot be called."""
     try:
-        name = str(IPv6Address(host)) if bracketed else normal_host(host)
+        name = host_of(parts)
     except ValueError:
         raise BadHook("the host is no name that can be looked up, and no address") from None
     address = read_literal(name)
@@ -75,7 +75,7 @@ def _check_host(host: str, *, bracketed: bool, allow: Allow) -> bool:
         if last.isdigit() or last.startswith("0x"):
             raise BadHook("the host ends in a number but is no IPv4 address")
         return allow.permits_host(name)
-    if not isinstance(address, IPv6Address) and str(address) != host:
+    if not isinstance(address, IPv6Address) and str(address) != parts.hostname:
         raise BadHook(f"write the address as {address}")
     if allow.permits_address(address):
         return True

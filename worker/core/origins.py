@@ -10,14 +10,16 @@ outcomes of POSTs in the order in which they are recorded:
   one POST at a time probes, and any other answer closes it. A 500 or 404 is an answer of one path at a shared
   host and holds nobody else up; a connection that breaks off half-way says nothing either way.
 
-A third one keeps hosts apart within a process: a receiver that took nothing within 10 s gets at most 16
-slots, and a quarter of all slots is kept for receivers whose last word was an answer.
+A third one keeps hosts apart: none is raised far above its part of the slots while others want some. Within
+a process, a receiver that took nothing within 10 s gets at most 16 slots, and a quarter of all slots is kept
+for receivers whose last word was an answer.
 
 Nothing is lost or counted while a delivery waits behind an open breaker.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -32,6 +34,9 @@ WARM_FOR = timedelta(seconds=10)
 FAILURES_TO_OPEN = 5
 FIRST_OPENING = timedelta(seconds=30)
 LONGEST_OPENING = timedelta(minutes=15)
+# An even part alone would be too strict: receivers answer in bursts, and one that was held to its part would
+# have connections closed and opened anew with each of them.
+MOST_OF_EVEN_PART = 1.5
 
 _HOST_STATUSES = frozenset({429, 502, 503, 504})
 _HOST_ERRORS = frozenset(
@@ -135,35 +140,39 @@ def next_claim_at(health: OriginHealth, *, due: datetime | None, now: datetime) 
     return max(due, now) if health.open_until is None else max(due, now, health.open_until)
 
 
-def share(free: int, wants: Sequence[int], *, held: Sequence[int]) -> list[int]:
-    """Split `free` slots between origins that could use `wants` more than the slots they have `held`.
+def most_to_hold(free: int, wants: Sequence[int], *, held: Sequence[int]) -> int:
+    """Return how many slots an origin may hold while others want some: half more than its even part, or 4.
 
-    Those that hold least are raised first, until all that still want some hold equally many; so a receiver
-    that gives no slot back keeps those it has and gets no more of those that others give back. What cannot be
-    split evenly goes to the first ones. Nobody gets more than it wants, and
-    `sum(share(…)) == min(free, sum(wants))`.
+    A receiver that gives none back would otherwise gather them, one at a time, up to its limit.
+    """
+    hungry = sum(want > 0 for want in wants)
+    return max(FIRST_LIMIT, math.ceil(MOST_OF_EVEN_PART * (free + sum(held)) / max(1, hungry)))
+
+
+def share(free: int, wants: Sequence[int], *, room: Sequence[int]) -> list[int]:
+    """Split `free` slots between origins that could use `wants`; beyond its `room`, what nobody else wants.
+
+    All get one before any gets two, and so on; when slots run out in a round, the first ones get theirs.
+    Nobody gets more than it wants, and `sum(share(…)) == min(free, sum(wants))`.
     """
     useful = [max(0, want) for want in wants]
-    if sum(useful) <= free:
-        return useful
-    low, high = 0, max(has + want for has, want in zip(held, useful, strict=True))
-    while high - low > 1:  # the highest level that all may be raised to
-        level = (low + high) // 2
-        if sum(_raised(useful, held, level=level)) <= free:
-            low = level
-        else:
-            high = level
-    grants = _raised(useful, held, level=low)
-    left = free - sum(grants)
-    for index, (grant, more) in enumerate(zip(grants, _raised(useful, held, level=low + 1), strict=True)):
-        if left and more > grant:
-            grants[index] = more
-            left -= 1
+    fair = _split(free, [max(0, min(pair)) for pair in zip(useful, room, strict=True)])
+    rest = _split(free - sum(fair), [want - grant for want, grant in zip(useful, fair, strict=True)])
+    return [grant + more for grant, more in zip(fair, rest, strict=True)]
+
+
+def _split(free: int, wants: Sequence[int]) -> list[int]:
+    """Split evenly, in rounds."""
+    grants = [0] * len(wants)
+    hungry = [index for index, want in enumerate(wants) if want > 0]
+    while free > 0 and hungry:
+        portion = max(1, free // len(hungry))
+        for index in hungry:
+            granted = min(portion, wants[index] - grants[index], free)
+            grants[index] += granted
+            free -= granted
+        hungry = [index for index in hungry if grants[index] < wants[index]]
     return grants
-
-
-def _raised(wants: Sequence[int], held: Sequence[int], *, level: int) -> list[int]:
-    return [min(want, max(0, level - has)) for want, has in zip(wants, held, strict=True)]
 
 
 def _limit(concurrency: int, outcome: PostOutcome, *, most: int) -> int:

@@ -14,22 +14,24 @@ meets a 404 is discarded: it has had its time.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv6Address
 from typing import assert_never
+from urllib.parse import SplitResult, quote
 
 import msgspec
 
-from worker.core.addresses import normal_host
 from worker.core.hooks import DEFAULT_PORTS, split_hook
+from worker.core.hosts import host_of
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.schedule import SUSPECT_SCHEDULE, parse_retry_after, retry_wait
 from worker.core.signature import sign
 
 LONGEST_RETRY_AFTER = timedelta(hours=12)
+_LONGEST_HOST = 253  # of a name, and what fits into an index of either database in any case
 _DELIVERED = range(200, 300)
 _GONE = 410
 _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
@@ -86,12 +88,32 @@ def _unix(at: datetime | None) -> int:
     return 0 if at is None else int(at.timestamp())
 
 
+@functools.lru_cache(maxsize=256)  # most tasks have the same few hooks
 def origin_of(url: str) -> str:
     """Return `scheme://host:port` of a checked URL: lower case, IDNA, the port always written."""
     parts = split_hook(url)
-    name = parts.hostname or ""
-    host = f"[{IPv6Address(name)}]" if "[" in parts.netloc else normal_host(name)
-    return f"{parts.scheme}://{host}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
+    return _origin(parts, host=host_of(parts))
+
+
+def origin_of_stored(url: str) -> str:
+    """Return the origin of a hook that was checked when it came, perhaps by rules that have changed since.
+
+    A host that is none by today's gets an origin that no host can have, percent-encoded, and its POST will be
+    refused: to write a result never fails for it.
+    """
+    parts = split_hook(url)
+    try:
+        host = host_of(parts)
+    except ValueError:
+        host = quote(parts.hostname or "", safe="%", errors="replace")
+        if len(host) > _LONGEST_HOST:
+            host = host[: _LONGEST_HOST - 1] + "%"
+    return _origin(parts, host=host)
+
+
+def _origin(parts: SplitResult, *, host: str) -> str:
+    where = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{where}:{parts.port or DEFAULT_PORTS[parts.scheme]}"
 
 
 def headers(

@@ -8,14 +8,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, select, union_all, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.webhook import Result
 from worker.db import origins
+from worker.db.delivery_claims import Claim
+from worker.db.many_rows import insert_rows
 from worker.db.models import Attempt, Delivery, SunoTask
-from worker.db.statements import among, insert_rows, run, table_of
+from worker.db.statements import among, run, table_of
 
 # The one event there is: the Suno task has ended. A delivery is unique for its task and event.
 FINISHED = "finished"
@@ -48,15 +50,6 @@ class Owed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A delivery that a claim took; `claims` is its fencing token."""
-
-    id: str
-    origin: str
-    claims: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Lease:
     """A claimed delivery with all its POST needs. `claims` is the fencing token and `webhook-attempt`."""
 
@@ -84,9 +77,9 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
     if not owed:
         return
     origins.make_due(session, origins={one.origin for one in owed}, now=now)
-    run(
+    insert_rows(
         session,
-        insert(Delivery),
+        Delivery,
         [
             {
                 "id": one.id,
@@ -101,41 +94,6 @@ def add(session: Session, *, owed: Sequence[Owed], now: datetime) -> None:
             for one in owed
         ],
     )
-
-
-def claim(
-    session: Session, *, grants: Mapping[str, int], first_only: bool, until: datetime, now: datetime
-) -> list[Claim]:
-    """Take up to its grant of each origin's due deliveries by pushing their due time to `until`.
-
-    The longest due come first; with `first_only`, only those that were never tried. Each origin costs one
-    look at its index, whatever waits behind it or elsewhere.
-    """
-    arms = [
-        _due(origin=origin, limit=grant, first_only=first_only, now=now)
-        for origin, grant in sorted(grants.items())
-        if grant > 0
-    ]
-    if not arms:
-        return []
-    statement = (
-        update(Delivery)
-        .where(Delivery.id.in_(union_all(*arms)))
-        .values(next_attempt_at=until, leased_until=until, claims=Delivery.claims + 1)
-        .returning(Delivery.id, Delivery.origin, Delivery.claims)
-    )
-    return [Claim(id=row.id, origin=row.origin, claims=row.claims) for row in run(session, statement)]
-
-
-def _due(*, origin: str, limit: int, first_only: bool, now: datetime) -> Select[str]:
-    rows = select(Delivery.id).where(
-        Delivery.origin == origin, Delivery.state == State.PENDING.value, Delivery.next_attempt_at <= now
-    )
-    if first_only:
-        rows = rows.where(Delivery.attempt_count == 0)
-    # Rows that a late record holds at this moment are passed over: it may wait for the origin that we hold.
-    rows = rows.order_by(Delivery.next_attempt_at).limit(limit).with_for_update(skip_locked=True)
-    return select(rows.subquery().c.id)
 
 
 _HELD = (

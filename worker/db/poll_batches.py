@@ -7,16 +7,17 @@ and a claim has locked it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Update, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import bindparam, delete, exists, func, insert, select, update
 from sqlalchemy.orm import Session
 
+from worker.db.many_rows import update_rows
 from worker.db.models import PollBatch, SunoTask
-from worker.db.statements import run, run_scalars, table_of
+from worker.db.statements import among, run, run_scalars, table_of
 
 _OF_GATEWAY = PollBatch.gateway == bindparam("of")
 _LIVE = select(func.count()).where(_OF_GATEWAY, PollBatch.leased_until > bindparam("now"))
@@ -28,23 +29,23 @@ _LOOK = select(
     .limit(1)
     .scalar_subquery(),
 )
-_LEASE = update(table_of(PollBatch)).where(table_of(PollBatch).c.id == bindparam("row_id"))
-_CLAIM_SEEN = (
-    update(PollBatch)
-    .where(PollBatch.id == bindparam("row_id"), PollBatch.claims == bindparam("claims_seen"))
-    .returning(PollBatch.id)
+_HELD = (
+    select(PollBatch.id, PollBatch.claims, PollBatch.leased_until, PollBatch.size, PollBatch.alone)
+    .where(among(PollBatch.id, "ids"))
+    .order_by(PollBatch.id)
+    .with_for_update(key_share=True)
 )
-_RENEW = _CLAIM_SEEN.where(PollBatch.leased_until > bindparam("now")).values(
-    next_poll_at=bindparam("until"), leased_until=bindparam("until"), last_polled_at=bindparam("now")
-)
-_RELEASE = _CLAIM_SEEN.values(
-    next_poll_at=bindparam("due"),
-    leased_until=None,
-    last_polled_at=bindparam("now"),
-    alone=bindparam("is_alone"),
+_LOCKED = (("id", "row_id"),)
+_CLAIM_SEEN = (("id", "row_id"), ("claims", "claims_seen"))
+_SHRINK = (
+    update(table_of(PollBatch))
+    .where(table_of(PollBatch).c.id == bindparam("row_id"))
+    .values(size=table_of(PollBatch).c.size - bindparam("left"))
 )
 _DELETE_EMPTY = (
-    delete(PollBatch).where(PollBatch.id == bindparam("row_id"), PollBatch.size == 0).returning(PollBatch.id)
+    delete(table_of(PollBatch))
+    .where(among(table_of(PollBatch).c.id, "ids"), table_of(PollBatch).c.size == 0)
+    .returning(table_of(PollBatch).c.id)
 )
 
 
@@ -58,6 +59,26 @@ class Lease:
     claims: int
     youngest_at: datetime
     leased_until: datetime
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """A batch's row, locked by this transaction."""
+
+    claims: int
+    leased_until: datetime | None
+    size: int
+    alone: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """What an answer makes of a claimed batch: when it is due, and whether the lease goes on until then."""
+
+    lease: Lease
+    next_poll_at: datetime
+    leased_until: datetime | None
     alone: bool
 
 
@@ -121,36 +142,50 @@ def write_leases(session: Session, *, leases: Sequence[Lease], sizes: Mapping[in
         }
         for lease in leases
     ]
-    if changes:
-        run(session, _LEASE, changes)
+    update_rows(session, PollBatch, changes, seen=_LOCKED)
 
 
-def renew_lease_seen(session: Session, *, lease: Lease, leased_until: datetime, now: datetime) -> bool:
-    """Lengthen a lease that has not ended; False when it has, or another claim has come since.
+def hold(session: Session, *, ids: Collection[int]) -> dict[int, Held]:
+    """Lock batches in one order for all and return what they hold now."""
+    rows: Sequence[Any] = run(session, _HELD, {"ids": list(ids)}).all()
+    return {
+        row_id: Held(claims=claims, leased_until=leased_until, size=size, alone=alone)
+        for row_id, claims, leased_until, size, alone in rows
+    }
 
-    The slot of an ended lease may have been given to another batch: renewed, it would be one too many.
+
+def write_if_claim_seen(session: Session, *, answered: Sequence[Answered], now: datetime) -> None:
+    """Write what answers make of batches that the caller holds, each unless another claim has come since.
+
+    Of two for one batch the later counts.
     """
-    return _write_if_claim_seen(session, _RENEW, lease=lease, values={"until": leased_until, "now": now})
-
-
-def release_lease_seen(
-    session: Session, *, lease: Lease, next_poll_at: datetime, alone: bool = False, now: datetime
-) -> bool:
-    """End the lease and set the next due time; False when another claim has come since."""
-    values = {"due": next_poll_at, "is_alone": alone, "now": now}
-    return _write_if_claim_seen(session, _RELEASE, lease=lease, values=values)
+    changes = {
+        one.lease.batch_id: {
+            "row_id": one.lease.batch_id,
+            "claims_seen": one.lease.claims,
+            "next_poll_at": one.next_poll_at,
+            "leased_until": one.leased_until,
+            "last_polled_at": now,
+            "alone": one.alone,
+        }
+        for one in answered
+    }
+    update_rows(session, PollBatch, list(changes.values()), seen=_CLAIM_SEEN)
 
 
 def shrink(session: Session, *, left: Mapping[int, int]) -> None:
     """Take the tasks that left a batch off its size: how many, by the batch's id."""
-    for batch_id, count in sorted(left.items()):
-        statement = update(PollBatch).where(PollBatch.id == batch_id).values(size=PollBatch.size - count)
-        run(session, statement)
+    if left:
+        run(
+            session,
+            _SHRINK,
+            [{"row_id": batch_id, "left": count} for batch_id, count in sorted(left.items())],
+        )
 
 
-def delete_empty(session: Session, *, batch_id: int) -> bool:
-    """Delete the batch if no task is left in it; the foreign key is the last guard."""
-    return run(session, _DELETE_EMPTY, {"row_id": batch_id}).first() is not None
+def delete_empty(session: Session, *, batch_ids: Collection[int]) -> list[int]:
+    """Delete those batches in which no task is left, and return them; the foreign key is the last guard."""
+    return list(run_scalars(session, _DELETE_EMPTY, {"ids": list(batch_ids)})) if batch_ids else []
 
 
 def delete_emptied(session: Session, *, batch_ids: Sequence[int]) -> None:
@@ -167,10 +202,3 @@ def move(session: Session, *, sources: Sequence[int], target: int, count: int | 
         oldest = select(SunoTask.id).where(theirs).order_by(SunoTask.id).limit(count)
         statement = statement.where(SunoTask.id.in_(oldest.scalar_subquery()))
     run(session, statement)
-
-
-def _write_if_claim_seen(
-    session: Session, statement: Update, *, lease: Lease, values: Mapping[str, object]
-) -> bool:
-    seen = {"row_id": lease.batch_id, "claims_seen": lease.claims}
-    return run(session, statement, {**seen, **values}).first() is not None

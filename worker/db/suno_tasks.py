@@ -8,12 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import TERMINAL, Known, Status, Step
+from worker.db.many_rows import insert_rows, update_rows
 from worker.db.models import SunoTask, Transition
-from worker.db.statements import run, table_of, upsert
+from worker.db.statements import among, run, upsert
 
 _STATUSES = {status.value: status for status in Status}
 _OF_BATCHES = (
@@ -32,6 +33,16 @@ _OF_BATCHES = (
     .where(SunoTask.poll_batch_id.in_(bindparam("batch_ids", expanding=True)))
     .order_by(SunoTask.id)
 )
+_FOUND = select(
+    SunoTask.gateway, SunoTask.task_id, SunoTask.action, SunoTask.notify_hook, SunoTask.status
+).where(SunoTask.gateway == bindparam("of"), among(SunoTask.task_id, "task_ids"))
+_HELD = (
+    select(SunoTask.id, SunoTask.status, SunoTask.notify_hook)
+    .where(among(SunoTask.id, "ids"))
+    .order_by(SunoTask.id)
+    .with_for_update(key_share=True)
+)
+_SEEN = (("id", "row_id"), ("status", "status_seen"))
 
 
 class Watched(Struct, frozen=True, kw_only=True, gc=False):
@@ -65,10 +76,7 @@ class Held:
 
 def find(session: Session, *, gateway: str, task_ids: Iterable[str]) -> dict[str, Existing]:
     """Return those of `task_ids` that are watched at `gateway`."""
-    columns = (SunoTask.gateway, SunoTask.task_id, SunoTask.action, SunoTask.notify_hook, SunoTask.status)
-    rows = run(
-        session, select(*columns).where(SunoTask.gateway == gateway, SunoTask.task_id.in_(list(task_ids)))
-    )
+    rows = run(session, _FOUND, {"of": gateway, "task_ids": list(task_ids)})
     return {row.task_id: Existing(**row._mapping) for row in rows}  # noqa: SLF001 - a public name of SQLAlchemy
 
 
@@ -104,41 +112,33 @@ def of_batches(session: Session, *, batch_ids: Sequence[int]) -> dict[int, list[
 
 def hold(session: Session, *, ids: Sequence[int]) -> dict[int, Held]:
     """Lock the rows in one order for all and return what they hold now."""
-    rows = run(
-        session,
-        select(SunoTask.id, SunoTask.status, SunoTask.notify_hook)
-        .where(SunoTask.id.in_(ids))
-        .order_by(SunoTask.id)
-        .with_for_update(key_share=True),
-    )
-    return {row.id: Held(id=row.id, status=row.status, notify_hook=row.notify_hook) for row in rows}
+    rows: Sequence[Any] = run(session, _HELD, {"ids": list(ids)}).all()
+    return {row_id: Held(id=row_id, status=status, notify_hook=hook) for row_id, status, hook in rows}
 
 
 def write_if_status_seen(session: Session, *, steps: Sequence[tuple[Watched, Step]], now: datetime) -> None:
-    """Write what changed, each row only if its status is still the one that was seen."""
-    tasks = table_of(SunoTask)
-    going_on = [(watched, step) for watched, step in steps if step.known.status not in TERMINAL]
-    ended = [(watched, step) for watched, step in steps if step.known.status in TERMINAL]
-    guarded = update(tasks).where(
-        tasks.c.id == bindparam("row_id"), tasks.c.status == bindparam("status_seen")
-    )
-    if going_on:
-        run(session, guarded, [_changes(watched, step) for watched, step in going_on])
-    if ended:
-        run(session, guarded, [_changes(watched, step) | _end(step, now) for watched, step in ended])
+    """Write what changed, each row only if its status is still the one that was seen.
+
+    The caller holds the rows.
+    """
+    going_on = [_changes(watched, step) for watched, step in steps if step.known.status not in TERMINAL]
+    ended = [
+        _changes(watched, step) | _end(step, now) for watched, step in steps if step.known.status in TERMINAL
+    ]
+    update_rows(session, SunoTask, going_on, seen=_SEEN)
+    update_rows(session, SunoTask, ended, seen=_SEEN)
 
 
 def add_transitions(session: Session, *, rows: Sequence[tuple[int, str | None, str]], now: datetime) -> None:
     """Record changes of status: (row id, from, to)."""
-    if rows:
-        run(
-            session,
-            insert(Transition),
-            [
-                {"suno_task_id": row_id, "from_status": before, "to_status": after, "at": now}
-                for row_id, before, after in rows
-            ],
-        )
+    insert_rows(
+        session,
+        Transition,
+        [
+            {"suno_task_id": row_id, "from_status": before, "to_status": after, "at": now}
+            for row_id, before, after in rows
+        ],
+    )
 
 
 def _changes(watched: Watched, step: Step) -> dict[str, Any]:

@@ -53,6 +53,21 @@ class TextList(TypeDecorator[list[str]]):
         return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
 
 
+class IdList(TypeDecorator[list[int]]):
+    """Numbers of rows in one parameter, as `TextList` has texts."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(BigInteger()))
+
+    def process_bind_param(self, value: list[int] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's
+        """Turn the list into what the driver takes."""
+        return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
+
+
 # An origin's name, compared byte by byte on both databases: rows are locked in the order of their names, and
 # that must be one order for Python's `sorted` and for every ORDER BY, whatever the server's own collation is.
 OriginName: TypeEngine[str] = Text().with_variant(Text(collation="C"), "postgresql")

@@ -34,6 +34,10 @@ FIRST_POLL_DELAY = timedelta(seconds=10)
 LARGEST_BATCH = 100  # ids in one POST: what the strictest gateway of the family answers
 SINGLE_BATCH = 10  # ids in one claim where each id is a GET of its own
 
+# The broker gives a dead worker's message to another after 180 s and up to 10 s. Were the task's row gone by
+# then, the message would begin it anew, and its result would come a second time under another `webhook-id`.
+LEAST_RETENTION = 5 * MINUTE
+
 STATE_FOLDER = ".suno-worker"
 BROKER_URL_FILE = "broker-url"
 UP_LOCK = "lock"
@@ -149,8 +153,13 @@ class Settings(FromVariables):
         example="600",
         unit="s",
     )
-    retention: Annotated[timedelta, PlainValidator(Seconds(least=MINUTE, most=3_650 * DAY))] = setting(
-        timedelta(days=30), meaning="how long finished tasks are kept", example="2592000", unit="s"
+    retention: Annotated[timedelta, PlainValidator(Seconds(least=LEAST_RETENTION, most=3_650 * DAY))] = (
+        setting(
+            timedelta(days=30),
+            meaning="how long finished tasks are kept, 300 at least",
+            example="2592000",
+            unit="s",
+        )
     )
     log_level: Annotated[LogLevel, PlainValidator(OneOf(words=LogLevel))] = setting(
         LogLevel.INFO, meaning="the least grave line that is written", example="INFO"

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from sqlalchemy import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from worker.core.hosts import host_of
 from worker.core.wire import normalise_base_url
 
 MASK = "***"
@@ -39,6 +40,10 @@ def read_base_url(value: object) -> str:
         raise ValueError("has a user or password before the host; give them up and set API_KEY")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise ValueError("has something after ? or #; give the gateway's base URL alone")
+    try:
+        host_of(parts)
+    except ValueError:
+        raise ValueError("has a host that is no name and no address; give the gateway's base URL") from None
     return normalise_base_url(url)
 
 

@@ -1,0 +1,106 @@
+"""Take due deliveries, each origin as many as it was granted.
+
+The longest due come first. Each origin costs one look at its index, whatever waits behind it or elsewhere:
+PostgreSQL does all of them in one statement that is built once, SQLite one after the other. A statement with
+an arm for each origin took 0.3 ms of the worker for each of them, to be written anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Executable,
+    Integer,
+    Select,
+    Text,
+    Update,
+    bindparam,
+    func,
+    literal_column,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.orm import Session
+
+from worker.db.models import Delivery
+from worker.db.statements import run, table_of
+from worker.db.types import UtcDateTime
+
+_TABLE = table_of(Delivery)
+_NOW, _UNTIL = (bindparam(name, type_=UtcDateTime()) for name in ("now", "until"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A delivery that a claim took; `claims` is its fencing token."""
+
+    id: str
+    origin: str
+    claims: int
+
+
+def claim(
+    session: Session, *, grants: Mapping[str, int], first_only: bool, until: datetime, now: datetime
+) -> list[Claim]:
+    """Take up to its grant of each origin's due deliveries by pushing their due time to `until`.
+
+    With `first_only`, only those that were never tried.
+    """
+    wanted = [(origin, grant) for origin, grant in sorted(grants.items()) if grant > 0]
+    moments = {"now": now, "until": until}
+    if not wanted:
+        return []
+    if session.get_bind().dialect.name == "sqlite":
+        rows = [
+            row
+            for origin, grant in wanted
+            for row in run(session, _ONE_ORIGIN[first_only], moments | {"name": origin, "most": grant})
+        ]
+    else:
+        names, most = zip(*wanted, strict=True)
+        given = {"names": list(names), "most": list(most)}
+        rows = list(run(session, _ALL_ORIGINS[first_only], moments | given))
+    return [Claim(id=row.id, origin=row.origin, claims=row.claims) for row in rows]
+
+
+def _due(*, origin: ColumnElement[str], most: ColumnElement[int], first_only: bool) -> Select[str]:
+    # The state stands in the text: a plan that is made once for all values could use no partial index.
+    rows = select(_TABLE.c.id).where(
+        _TABLE.c.origin == origin,
+        _TABLE.c.state == literal_column("'PENDING'"),
+        _TABLE.c.next_attempt_at <= _NOW,
+    )
+    if first_only:
+        rows = rows.where(_TABLE.c.attempt_count == literal_column("0"))
+    # Rows that a late record holds at this moment are passed over: it may wait for the origin that we hold.
+    return rows.order_by(_TABLE.c.next_attempt_at).limit(most).with_for_update(skip_locked=True)
+
+
+def _leased() -> Update:
+    return update(_TABLE).values(next_attempt_at=_UNTIL, leased_until=_UNTIL, claims=_TABLE.c.claims + 1)
+
+
+def _of_one_origin(*, first_only: bool) -> Executable:
+    most = bindparam("most", type_=Integer())
+    due = _due(origin=bindparam("name", type_=Text()), most=most, first_only=first_only)
+    return _leased().where(_TABLE.c.id.in_(due)).returning(_TABLE.c.id, _TABLE.c.origin, _TABLE.c.claims)
+
+
+def _of_all_origins(*, first_only: bool) -> Executable:
+    names = bindparam("names", type_=ARRAY(Text()))
+    most = bindparam("most", type_=ARRAY(Integer()))
+    given = func.unnest(names, most).table_valued("origin", "most").render_derived(name="given")
+    due = _due(origin=given.c.origin, most=given.c.most, first_only=first_only).lateral("due")
+    # As a CTE it is run once; as a part of WHERE the planner might repeat it, and take more than was granted.
+    taken = select(due.c.id).select_from(given.join(due, true())).cte("taken")
+    return _leased().where(_TABLE.c.id == taken.c.id).returning(_TABLE.c.id, _TABLE.c.origin, _TABLE.c.claims)
+
+
+_ONE_ORIGIN = {first_only: _of_one_origin(first_only=first_only) for first_only in (False, True)}
+_ALL_ORIGINS = {first_only: _of_all_origins(first_only=first_only) for first_only in (False, True)}
