@@ -2,10 +2,10 @@
 #
 #   make demo     run the main job once, on this machine, with nothing configured
 #   make test     all tests with branch coverage, in one process per core (at most four)
-#   make test-system   the tests that need a browser, Prometheus and systemd; installs them on Debian, as root
+#   make test-system   the tests that need a browser, Prometheus, systemd or minutes; installs those on Debian, as root
 #   make chaos    break everything for an hour, count what is lost, and write README's table
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
-#   make bench    measure, beside the peers, in about 25 minutes (QUICK=1: see in 5 that all of it runs)
+#   make bench    measure, beside the peers, in less than half an hour (QUICK=1: see in 3 that all of it runs)
 #   make check    ruff, mypy, import-linter
 #   make audit    ask a public service for known weaknesses of the installed packages
 #   make format   let ruff rewrite what it can
@@ -19,7 +19,7 @@ STAMP := .venv/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-system chaos fuzz bench check audit format docs
+.PHONY: help venv demo test test-system chaos fuzz bench peers check audit format docs
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -55,7 +55,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/pytest --cov --numprocesses=auto --maxprocesses=4 --dist=loadgroup
 
-test-system: $(STAMP)
+test-system: peers
 	@tests/system/install.sh
 	$(BIN)/pytest tests/system
 
@@ -69,10 +69,14 @@ fuzz: $(STAMP)
 	$(BIN)/python -m tests.fuzz.fuzz_answers .fuzz/corpus -artifact_prefix=.fuzz/ -max_total_time=$(SECONDS) -max_len=8192 -timeout=10
 
 # Writes benchmarks/results/latest.*, README's table and docs/capacity.md; with QUICK=1 only results/quick.*.
-bench: $(STAMP)
+# NOTE=TEXT goes into the machine line.
+bench: peers
+	$(BIN)/python -m benchmarks $(if $(QUICK),--quick) $(if $(NOTE),--note="$(NOTE)")
+
+# What is compared with, for `make bench` and the tests of it.
+peers: $(STAMP)
 	@$(BIN)/python -c 'import django_outbound_webhooks, django_webhook' 2>/dev/null \
 	  || $(BIN)/python -m pip install --quiet --editable '.[dev,bench]'
-	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -24,7 +24,7 @@ from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.webhook import Answered
 
-TIMEOUT = timedelta(seconds=15)
+TIMEOUT = timedelta(seconds=15)  # as WORKER_WEBHOOK_TIMEOUT is by default
 BODY = 2_500  # bytes
 
 

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from sqlalchemy import insert, text
 
 from worker.db import origins
-from worker.db.identity import new_delivery_id
-from worker.db.models import Delivery, Gateway, SunoTask
+from worker.db.models import Gateway
 from worker.db.session import make_engine, make_sessions
 
-GROUP = 1_000
 WARM_UP = 256
-TABLES = ("attempts", "deliveries", "transitions", "suno_tasks", "origins", "gateways")
+EMPTY = "TRUNCATE attempts, deliveries, transitions, suno_tasks, origins, gateways CASCADE"
+OWE = """
+WITH finished AS (
+    INSERT INTO suno_tasks (gateway, task_id, action, status, data, enqueued_at, finished_at)
+    SELECT 'hub', 't' || n, 'MUSIC', 'SUCCESS', :data, :now, :now FROM generate_series(0, :count - 1) AS n
+    RETURNING id, substr(task_id, 2)::int AS n
+)
+INSERT INTO deliveries (id, suno_task_id, event, state, created_at, next_attempt_at, origin, notify_hook)
+SELECT 'msg_' || lpad(to_hex(n), 12, '0') || left(md5(n::text), 20), id, 'finished', 'PENDING', :now,
+       CASE WHEN n < :due THEN :now ELSE CAST(:now AS timestamptz) + interval '1 day' END,
+       names[n % :hosts + 1], names[n % :hosts + 1] || '/hook'
+FROM finished, CAST(:names AS text[]) AS names
+"""
 
 
 def fill(
@@ -30,30 +40,12 @@ def fill(
     now = datetime.now(UTC)
     names = [f"http://127.0.0.1:{port}" for port in ports]
     with make_sessions(engine).begin() as session:
+        session.execute(text("SET LOCAL statement_timeout = 0"))
         if not beside:
-            for table in TABLES:
-                session.execute(text(f"DELETE FROM {table}"))  # noqa: S608 - names of ours
+            session.execute(text(EMPTY))
             session.execute(insert(Gateway).values(name="hub"))
-        for start in range(0, count, GROUP):
-            numbers = range(start, min(start + GROUP, count))
-            finished = {"gateway": "hub", "action": "MUSIC", "status": "SUCCESS", "data": data}
-            moments = {"enqueued_at": now, "finished_at": now}
-            tasks = [finished | moments | {"task_id": f"t{number}"} for number in numbers]
-            inserted = insert(SunoTask).returning(SunoTask.id, sort_by_parameter_order=True)
-            ids = session.scalars(inserted, tasks)
-            pending = {"event": "finished", "state": "PENDING", "created_at": now}
-            owed = [
-                pending
-                | {
-                    "id": new_delivery_id(now=now),
-                    "suno_task_id": row_id,
-                    "next_attempt_at": now if due or number < WARM_UP else now + timedelta(days=1),
-                    "notify_hook": f"{names[number % len(names)]}/hook",
-                    "origin": names[number % len(names)],
-                }
-                for number, row_id in zip(numbers, ids, strict=True)
-            ]
-            session.execute(insert(Delivery), owed)
+        wanted = {"data": data, "now": now, "count": count, "due": count if due else WARM_UP}
+        session.execute(text(OWE), wanted | {"names": names, "hosts": len(names)})
         origins.make_due(session, origins=names, now=now)
         if known:
             session.execute(text("UPDATE origins SET concurrency = 64, delivered_at = :now"), {"now": now})
@@ -61,17 +53,3 @@ def fill(
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM ANALYZE"))
     engine.dispose()
-
-
-def healthy_rate(database: str, result: dict[str, float]) -> float:
-    """Return deliveries per second between the first and the last attempt that was answered."""
-    engine = make_engine(database)
-    query = (
-        "SELECT count(*), min(at), max(at) FROM attempts "
-        "WHERE status_code = 200 AND at >= to_timestamp(:since)"
-    )
-    with engine.connect() as connection:
-        count, first, last = connection.execute(text(query), {"since": result["since"]}).one()
-    engine.dispose()
-    assert count == result["delivered"]
-    return float(count / max((last - first).total_seconds(), 0.001))

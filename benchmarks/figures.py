@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks.sizes import FULL
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One number: where it comes from and how it is said. `most` and `least` are its goals, if it has any."""
+    """One number: where it comes from and how it is said. `most` and `least` are its goals, if it has any.
+
+    `once`: it is measured once in a run, not in each round.
+    """
 
     key: str
     scenario: str
@@ -19,6 +24,7 @@ class Figure:
     most: float | None = None
     least: float | None = None
     limited_by: str = ""
+    once: bool = False
 
     @property
     def goal(self) -> str:
@@ -40,19 +46,30 @@ def said(value: float, *, unit: str) -> str:
     return f"{digits}{unit}" if unit == "×" else f"{digits} {unit}".rstrip()
 
 
+HEALTHY = (
+    f"webhooks at the healthy receivers in the {FULL.slow_s:g} s from the moment at which {{share}} begin to "
+    "hang, over those of a run in which none does"
+)
 RATIOS = (
     Figure(
         key="cpu_ratio_afternoon_over_ours",
         scenario="end_to_end",
-        what="worker CPU of a task with the afternoon script, over ours",
+        what="CPU of the worker's processes for a task: the afternoon script's, over ours",
         unit="×",
         least=20,
         limited_by="ours: the POST and its record, since a hundred polls share a request",
     ),
     Figure(
+        key="cpu_ratio_afternoon_over_ours_all_in",
+        scenario="end_to_end",
+        what="the same with all that each runs: worker and broker, over worker, Beat, database and broker",
+        unit="×",
+        limited_by="ours: the database, in which every step is a row; the afternoon script keeps none",
+    ),
+    Figure(
         key="requests_ratio_afternoon_over_ours",
         scenario="end_to_end",
-        what="gateway requests of a task with the afternoon script, over ours",
+        what="gateway requests for a task: the afternoon script's, over ours",
         unit="×",
         least=25,
         limited_by="ours: the gateways' limit of 100 ids in a request",
@@ -60,18 +77,33 @@ RATIOS = (
     Figure(
         key="task_cpu_over_bare_post",
         scenario="end_to_end",
-        what="worker CPU of a task, enqueue to webhook, over that of one bare POST by httpx over aiohttp",
+        what="worker CPU of a task (polls, record, sign, POST, record, log; its enqueueing apart), over "
+        "that of one bare POST by httpx over aiohttp",
         unit="×",
         most=1.5,
         limited_by="the HTTP client and the SQL of three writes: first word, end, attempt",
     ),
     Figure(
+        key="task_cpu_over_bare_post_all_in",
+        scenario="end_to_end",
+        what="CPU of a task, worker, Beat, database (its enqueueing too) and broker, over one bare POST's",
+        unit="×",
+        limited_by="worker and database, about evenly",
+    ),
+    Figure(
         key="delivery_cpu_over_bare_post",
         scenario="delivery",
-        what="CPU of a delivery (claim, sign, POST, judge, record) over that of a bare POST",
+        what="worker CPU of a delivery (claim, sign, POST, judge, record, log), over that of one bare POST",
         unit="×",
         most=1.3,
         limited_by="the HTTP client, then SQLAlchemy's work for the attempt row",
+    ),
+    Figure(
+        key="delivery_cpu_over_bare_post_all_in",
+        scenario="delivery",
+        what="worker and database CPU of a delivery, over that of one bare POST",
+        unit="×",
+        limited_by="the same, and what the database does for its claim and its record",
     ),
     Figure(
         key="rate_ratio_ours_over_django_outbound_webhooks",
@@ -90,12 +122,20 @@ RATIOS = (
         limited_by="theirs: for each delivery a Celery task and new connections to database and receiver",
     ),
     Figure(
+        key="rate_ratio_ours_over_django_webhook_tuned",
+        scenario="peers",
+        what="deliveries a second, ours over django-webhook with kept database connections and the faster of "
+        "8 processes and 64 threads",
+        unit="×",
+        limited_by="theirs: for each delivery a Celery task and a new connection to the receiver",
+    ),
+    Figure(
         key="sweep_cost_ratio_1e6_over_1e4",
         scenario="sweep",
         what="CPU of an unchanged poll at 1,000,000 pending, over that at 10,000",
         unit="×",
         most=1.2,
-        limited_by="the database's cache: 64 MiB of shared buffers here",
+        limited_by="the database's cache: 128 MiB of shared buffers, its default",
     ),
     Figure(
         key="sweep_cost_ratio_over_single_get",
@@ -125,20 +165,38 @@ RATIOS = (
         what="size of tables and indexes after 20 sweeps, over that before",
         unit="×",
         most=1.1,
+        once=True,
         limited_by="autovacuum's pace: a sweep writes the rows of batches twice, and no other",
+    ),
+    Figure(
+        key="batch_table_growth_20_sweeps",
+        scenario="sweep",
+        what=f"the table of batches alone ({FULL.growth_pending // 100:,} rows), which is all that a sweep "
+        "writes, after 20 sweeps, over that before",
+        unit="×",
+        once=True,
+        limited_by="the same: what a sweep leaves behind stays until autovacuum comes",
+    ),
+    Figure(
+        key="batch_table_growth_100_sweeps",
+        scenario="sweep",
+        what="and after 100 sweeps",
+        unit="×",
+        once=True,
+        limited_by="the same: what autovacuum has freed is used again",
     ),
     Figure(
         key="healthy_share_5pct_hanging",
         scenario="slow",
-        what="rate of the healthy receivers when 5 % hang, over that when none does",
+        what=HEALTHY.format(share="5 %"),
         unit="%",
         least=0.95,
-        limited_by="slots: those that hang hold theirs until the timeout or their breaker",
+        limited_by="slots: those that hang hold theirs until their requests' timeout, then breakers open",
     ),
     Figure(
         key="healthy_share_20pct_hanging",
         scenario="slow",
-        what="rate of the healthy receivers when 20 % hang, over that when none does",
+        what=HEALTHY.format(share="20 %"),
         unit="%",
         least=0.9,
         limited_by="the same",
@@ -170,7 +228,8 @@ RATIOS = (
     Figure(
         key="busy_worker_memory_mib",
         scenario="busy",
-        what="memory of a worker of `up` with 1,000,000 pending and its slots full of receivers that hang",
+        what="memory of a worker of `up` with 1,000,000 pending and its 512 slots full of receivers that "
+        "hang; a process has no more, so two of them hold 1,000 in flight",
         unit="MiB",
         most=114,
         limited_by="the modules that it imports; by `celery -A worker worker` they take 12 MiB more",

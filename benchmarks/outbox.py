@@ -1,104 +1,124 @@
-"""Scenarios of the outbox alone: what a delivery costs, what slow receivers cost the others, and scale.
+"""Scenarios of the outbox alone: what a delivery costs, and what more worker processes bring.
 
-The measured process runs the whole dispatcher on a database whose outbox is full.
+The measured processes run the whole dispatcher on a database whose outbox is full.
 """
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import text
 
 from benchmarks.accounting import Meter, median_ratio
-from benchmarks.deliveries import WARM_UP, fill, healthy_rate
+from benchmarks.deliveries import WARM_UP, fill
+from benchmarks.drains import begin, drains
+from benchmarks.programs import measure, peer
 from benchmarks.sizes import Sizes
-from benchmarks.stage import ROOT, Stage, measure, peer, stage
+from benchmarks.stage import Stage, stage
+from worker.db.session import make_engine
 
 CLIENTS = {"client": "ours", "bare": "httpx", "aiohttp": "aiohttp"}
 WORKERS = (1, 2, 4)
-HANGING = (0, 5, 20)  # per cent of the receivers
+FAIR = 0.5  # of an even share: what each process must have delivered at least
+ANSWERED = (
+    "SELECT count(*), extract(epoch FROM max(at) - min(at)) FROM attempts "
+    "WHERE status_code = 200 AND at >= to_timestamp(:since)"
+)
 
 
 def cost(sizes: Sizes) -> dict[str, float]:
     """Return the CPU of a delivery beside that of a bare POST, at the same concurrency."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in ("ours", *CLIENTS)}
+    count = sizes.delivery_posts
     with stage() as set_up, set_up.database() as database, peer("receiver") as ports:
         for _ in range(sizes.rounds):
-            fill(database, ports=ports, count=sizes.posts + WARM_UP, known=True)
-            found["ours"].append(measure("deliver", "ours", f"--database={database}"))
-            nearly_all(found["ours"][-1]["delivered"], of=sizes.posts)
+            fill(database, ports=ports, count=count + WARM_UP, known=True)
+            found["ours"].append(drained(set_up, database=database, count=count, options=["--warm"])[0])
             for name, client in CLIENTS.items():
-                found[name].append(measure("bare", client, f"--port={ports[0]}", f"--count={sizes.posts}"))
-    cpu = {name: [one["cpu_s"] / sizes.posts * 1e6 for one in rounds] for name, rounds in found.items()}
-    rate = {name: [sizes.posts / one["wall_s"] for one in rounds] for name, rounds in found.items()}
+                found[name].append(measure("bare", client, f"--port={ports[0]}", f"--count={count}"))
+    cpu = {name: [one["cpu_s"] / count * 1e6 for one in rounds] for name, rounds in found.items()}
+    rate = {name: [count / one["wall_s"] for one in rounds] for name, rounds in found.items()}
+    database_us = [one["database_s"] / count * 1e6 for one in found["ours"]]
+    all_in = [sum(pair) for pair in zip(cpu["ours"], database_us, strict=True)]
     return {
+        "rounds": len(all_in),
+        "delivery_count": count,
         "delivery_cpu_over_bare_post": median_ratio(cpu["ours"], cpu["bare"]),
+        "delivery_cpu_over_bare_post_all_in": median_ratio(all_in, cpu["bare"]),
         "delivery_cpu_over_bare_aiohttp_post": median_ratio(cpu["ours"], cpu["aiohttp"]),
         "post_cpu_over_bare_post": median_ratio(cpu["client"], cpu["bare"]),
         "delivery_rate_over_bare_loop": median_ratio(rate["ours"], rate["bare"]),
+        "delivery_database_cpu_us": statistics.median(database_us),
         **{f"delivery_{name}_cpu_us": statistics.median(one) for name, one in cpu.items()},
         **{f"delivery_{name}_per_s": statistics.median(one) for name, one in rate.items()},
     }
 
 
-def slow(sizes: Sizes) -> dict[str, float]:
-    """Return what is left of the healthy receivers' rate when some of the receivers never answer."""
-    rates: dict[int, list[float]] = {percent: [] for percent in HANGING}
-    hosts = sizes.slow_hosts
-    with stage() as set_up, set_up.database() as database:
-        for _ in range(sizes.rounds):
-            for percent, found in rates.items():
-                with peer("receiver", f"--hosts={hosts}", f"--hanging={hosts * percent // 100}") as ports:
-                    fill(database, ports=ports, count=int(sizes.slow_s * 2_000), known=True)
-                    done = measure("deliver", "ours", f"--database={database}", f"--seconds={sizes.slow_s}")
-                    found.append(healthy_rate(database, done))
-    return {
-        "healthy_share_5pct_hanging": median_ratio(rates[5], rates[0]),
-        "healthy_share_20pct_hanging": median_ratio(rates[20], rates[0]),
-        **{f"healthy_per_s_{percent}pct_hanging": statistics.median(one) for percent, one in rates.items()},
-    }
-
-
 def scale(sizes: Sizes) -> dict[str, float]:
     """Return the rate of 1, 2 and 4 worker processes on one outbox, and the database's CPU for a delivery."""
-    rates: dict[int, list[float]] = {workers: [] for workers in WORKERS}
-    database_us: dict[int, list[float]] = {workers: [] for workers in WORKERS}
-    with stage() as set_up, set_up.database() as database, peer("receiver", "--hosts=8") as ports:
+    found: dict[int, list[dict[str, float]]] = {workers: [] for workers in WORKERS}
+    with (
+        stage() as set_up,
+        peer("receiver", f"--hosts={sizes.scale_hosts}") as ports,
+        set_up.database("full") as full,
+    ):
+        fill(full, ports=ports, count=sizes.scale_posts, known=True, due=True)
         for _ in range(sizes.rounds):
-            for workers in WORKERS:
-                fill(database, ports=ports, count=sizes.scale_posts, known=True, due=True)
-                rate, seconds = together(set_up, database=database, workers=workers, count=sizes.scale_posts)
-                rates[workers].append(rate)
-                database_us[workers].append(seconds / sizes.scale_posts * 1e6)
+            for workers, rounds in found.items():
+                with set_up.database(template="full") as database:
+                    done = drained(set_up, database=database, count=sizes.scale_posts, workers=workers)
+                rounds.append(together(done, count=sizes.scale_posts))
+    rates = {workers: [one["per_s"] for one in rounds] for workers, rounds in found.items()}
     return {
-        **{f"scale_per_s_{workers}_workers": statistics.median(one) for workers, one in rates.items()},
+        "rounds": len(rates[1]),
+        "scale_count": sizes.scale_posts,
         **{
-            f"scale_database_us_{workers}_workers": statistics.median(one)
-            for workers, one in database_us.items()
+            f"scale_{key}_{workers}_workers": statistics.median(one[key] for one in rounds)
+            for workers, rounds in found.items()
+            for key in rounds[0]
+            if (key, workers) != ("least_share", 1)
         },
         "scale_ratio_2_over_1_workers": median_ratio(rates[2], rates[1]),
         "scale_ratio_4_over_1_workers": median_ratio(rates[4], rates[1]),
     }
 
 
-def together(set_up: Stage, *, database: str, workers: int, count: int) -> tuple[float, float]:
-    """Empty the outbox with so many processes at once; return attempts per second and the database's CPU."""
-    meter = Meter(database=set_up.roots["database"])
-    command = [sys.executable, "-m", "benchmarks.deliver", "drain", f"--database={database}"]
+def drained(
+    set_up: Stage, *, database: str, count: int, workers: int = 1, options: Sequence[str] = ()
+) -> list[dict[str, float]]:
+    """Empty the outbox with processes that begin at once; return what each says, and the database's CPU.
 
-    def drain(_: int) -> dict[str, float]:
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-        return dict(json.loads(done.stdout))
-
-    with ThreadPoolExecutor(workers) as pool:
-        done = list(pool.map(drain, range(workers)))
+    Their own counts, the database's of answered attempts and the number that was owed must agree: a few that
+    wait for a retry change no figure.
+    """
+    with drains(*options, database=database, workers=workers, folder=set_up.folder) as children:
+        meter = Meter(database=set_up.roots["database"])
+        done = begin(children)
+        spent = meter.read()["database"]
+    answered, seconds = read_answered(database, since=min(one["since"] for one in done))
     delivered = sum(one["delivered"] for one in done)
-    nearly_all(delivered, of=count)
-    return healthy_rate(database, {"delivered": delivered, "since": 0.0}), meter.read()["database"]
+    assert delivered == answered, f"{delivered:.0f} delivered, {answered} recorded"
+    assert 0.99 * count <= delivered <= count, f"{delivered:.0f} of {count} were delivered"
+    return [one | {"database_s": spent, "seconds": seconds} for one in done]
 
 
-def nearly_all(delivered: float, *, of: int) -> None:
-    """End a scenario that measured something else; a few that wait for a retry change no figure."""
-    assert delivered >= 0.99 * of, f"{delivered:.0f} of {of} were delivered"
+def read_answered(database: str, *, since: float) -> tuple[int, float]:
+    """Return how many attempts were answered, and the seconds from the first to the last of them."""
+    engine = make_engine(database)
+    with engine.connect() as connection:
+        answered, seconds = connection.execute(text(ANSWERED), {"since": since}).one()
+    engine.dispose()
+    return int(answered), float(seconds)
+
+
+def together(done: Sequence[Mapping[str, float]], *, count: int) -> dict[str, float]:
+    """Return the rate of all, the least of their shares over an even one, and the database's CPU."""
+    delivered = [one["delivered"] for one in done]
+    least = min(delivered) * len(done) / sum(delivered)
+    assert least >= FAIR, f"one of {len(done)} processes did almost nothing: {delivered}"
+    return {
+        "per_s": sum(delivered) / done[0]["seconds"],
+        "database_us": done[0]["database_s"] / count * 1e6,
+        "least_share": least,
+    }

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from benchmarks.capacity import document
+from benchmarks.programs import ROOT
 from benchmarks.report import readme_block
 from benchmarks.results import Results, load
-from benchmarks.stage import ROOT
 
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")  # the table speaks English in both
 CAPACITY = ROOT / "docs" / "capacity.md"

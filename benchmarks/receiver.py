@@ -1,8 +1,10 @@
 """A receiver that is never the bottleneck: `python -m benchmarks.receiver [--hosts N] [--hanging M]`.
 
 It listens on N ports, so that each is an origin of its own, and prints them as JSON. The first M of them take
-every request and never answer. `GET /came` on the last port tells when the first webhook of each Suno task
-came, `GET /wait/N` answers when N of them have.
+every request and never answer; `GET /hang/M` on the last port sets how many those are from now on.
+`GET /came` tells when the first webhook of each Suno task came, `GET /wait/N` answers when N of them have,
+`GET /posts` tells how many were answered, so repeated ones too, `GET /hung` how many requests each port has
+left without an answer, and `GET /forget` begins anew.
 """
 
 from __future__ import annotations
@@ -11,6 +13,10 @@ import argparse
 import asyncio
 import json
 import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from functools import partial
 
 from benchmarks.wire import Reply, Request, answer, listen
 
@@ -21,24 +27,44 @@ TASK_ID = re.compile(rb'"task_id"\s*:\s*"([^"]+)"')
 class Receiver:
     """What came, over all ports."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
+    def __init__(self, *, hanging: int) -> None:
+        """Begin with nothing; the first `hanging` ports do not answer."""
+        self._hanging = hanging
         self._came: dict[str, float] = {}
+        self._posts = 0
+        self._hung: Counter[int] = Counter()
         self._waiting: list[tuple[int, Reply]] = []
 
-    def take(self, request: Request, reply: Reply) -> None:
-        """Answer at once; a question about what came is no webhook."""
-        if request.method == "POST":
-            reply(OK)
-            self._remember(request)
-        elif request.path == "/came":
-            reply(answer(json.dumps(self._came).encode()))
+    def take(self, request: Request, reply: Reply, *, number: int) -> None:
+        """Answer at once, or never on a port that hangs; a question about what came is no webhook."""
+        if request.method == "GET":
+            self._tell(request.path, reply)
+        elif number < self._hanging:
+            self._hung[number] += 1
         else:
-            self._waiting.append((int(request.path.removeprefix("/wait/")), reply))
-            self._answer_who_waits()
+            reply(OK)
+            self._posts += 1
+            self._remember(request)
 
-    def hang(self, request: Request, _reply: Reply) -> None:
-        """Take the request and never answer."""
+    def _tell(self, path: str, reply: Reply) -> None:
+        _, question, *numbers = path.split("/")
+        match question:
+            case "wait":
+                self._waiting.append((int(numbers[0]), reply))
+                self._answer_who_waits()
+                return
+            case "hang":
+                self._hanging = int(numbers[0])
+                told: Mapping[str, float] | Mapping[int, int] = {"at": time.time()}
+            case "forget":
+                self._came, self._posts, self._hung, told = {}, 0, Counter(), {}
+            case "posts":
+                told = {"posts": self._posts}
+            case "hung":
+                told = self._hung
+            case _:
+                told = self._came
+        reply(answer(json.dumps(told).encode()))
 
     def _remember(self, request: Request) -> None:
         found = TASK_ID.search(request.body)
@@ -54,9 +80,11 @@ class Receiver:
 
 async def serve(*, hosts: int, hanging: int) -> None:
     """Listen until the process is ended."""
-    receiver = Receiver()
-    handlers = [receiver.hang if number < hanging else receiver.take for number in range(hosts)]
-    print(json.dumps(await listen(*handlers)), flush=True)
+    receiver = Receiver(hanging=hanging)
+    print(
+        json.dumps(await listen(*(partial(receiver.take, number=number) for number in range(hosts)))),
+        flush=True,
+    )
     await asyncio.Event().wait()
 
 

@@ -19,11 +19,18 @@ def number(results: Results, key: str) -> float | None:
     return float(value) if isinstance(value, (int, float)) else None
 
 
-def rounds(results: Results) -> str:
-    """Return how often each comparison was made: the fewest, where scenarios were repeated differently."""
-    counts = [int(str(one)) for key, one in results.items() if key.startswith("rounds_of_")]
-    fewest = min(counts, default=0)
-    return f"{fewest} round{'' if fewest == 1 else 's'}"
+def rounds(results: Results, figure: Figure) -> str:
+    """Return of how many rounds a figure is the median, as its scenario counted them."""
+    counted = results.get(f"rounds_of_{figure.scenario}")
+    if number(results, figure.key) is None or counted is None:
+        return ""
+    return "1" if figure.once else str(counted)
+
+
+def minutes(results: Results) -> str:
+    """Return how long all scenarios took."""
+    seconds = sum(int(str(one)) for key, one in results.items() if key.startswith("seconds_of_"))
+    return f"{seconds / 60:.0f} minutes"
 
 
 def shown(results: Results, figure: Figure) -> str:
@@ -43,8 +50,11 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def ratios(results: Results) -> str:
     """Return the table of what decides."""
-    rows = [[one.what, f"**{shown(results, one)}**", one.goal, one.limited_by] for one in RATIOS]
-    return table(["", "median", "goal", "what limits it"], rows)
+    rows = [
+        [one.what, f"**{shown(results, one)}**", one.goal, rounds(results, one), one.limited_by]
+        for one in RATIOS
+    ]
+    return table(["", "median", "goal", "rounds", "what limits it"], rows)
 
 
 def scenario_tables(results: Results) -> str:
@@ -52,7 +62,7 @@ def scenario_tables(results: Results) -> str:
     parts = []
     for scenario in SCENARIOS.values():
         rows = [
-            [one.what, shown(results, one)]
+            [one.what, shown(results, one), rounds(results, one)]
             for one in (*RATIOS, *ABSOLUTES)
             if one.scenario == scenario.name and one.key in results
         ]
@@ -60,7 +70,7 @@ def scenario_tables(results: Results) -> str:
         text = f"## {scenario.title}\n\n{COMMAND.format(scenario.command)}\n\n"
         if failure:
             text += f"**The last run failed:** {failure}. Figures below are of an earlier run.\n\n"
-        parts.append(text + (table(["", "median"], rows) if rows else "Not measured.\n"))
+        parts.append(text + (table(["", "median", "rounds"], rows) if rows else "Not measured.\n"))
     return "\n".join(parts)
 
 
@@ -69,8 +79,8 @@ def markdown(results: Results) -> str:
     return (
         "# Benchmark\n\n"
         f"{results.get('machine', UNKNOWN)}; {results.get('measured_at', UNKNOWN)}.\n\n"
-        f"Medians of {rounds(results)}; what is compared took turns in each, and a ratio is the median of "
-        "the rounds' own. Ratios decide; absolute figures are this machine's.\n\n"
+        "What is compared took turns in each round, and a ratio is the median of the rounds' own. Ratios "
+        f"decide; absolute figures are this machine's. All of it took {minutes(results)}.\n\n"
         f"{ratios(results)}\n{scenario_tables(results)}"
     )
 
@@ -82,13 +92,14 @@ def readme_block(results: Results) -> str:
             one.what,
             f"**{shown(results, one)}**",
             one.goal,
+            rounds(results, one),
             f"`--only {one.scenario}`",
             one.limited_by,
         ]
         for one in RATIOS
     ]
     return (
-        f"Medians of {rounds(results)} on {results.get('machine', UNKNOWN)}, all parts on the same cores; "
-        "the full tables are in [benchmarks/results/latest.md](benchmarks/results/latest.md).\n\n"
-        + table(["", "median", "goal", "command", "what limits it"], rows)
+        f"{results.get('machine', UNKNOWN)}; all parts on the same cores, {minutes(results)} in all. The "
+        "full tables are in [benchmarks/results/latest.md](benchmarks/results/latest.md).\n\n"
+        + table(["", "median", "goal", "rounds", "command", "what limits it"], rows)
     )

@@ -17,12 +17,28 @@ def load(name: str) -> dict[str, float | str]:
 
 
 def merged(
-    before: Results, *, scenario: str, figures: Mapping[str, float] | None, failure: str | None
+    before: Results,
+    *,
+    scenario: str,
+    figures: Mapping[str, float] | None,
+    failure: str | None,
+    took_s: int,
 ) -> dict[str, float | str]:
-    """Return the results with those of one scenario, or with the reason why it has none this time."""
-    failed = f"failed_{scenario}"
+    """Return the results with those of one scenario, or with the reason why it has none this time.
+
+    How many rounds it made and how long it took stand beside its figures: `rounds_of_…`, `seconds_of_…`.
+    """
+    failed, found = f"failed_{scenario}", dict(figures or {})
     kept = {key: value for key, value in before.items() if key != failed}
-    return kept | dict(figures or {}) | ({failed: failure} if failure else {})
+    if failure is not None:
+        return kept | {failed: failure}
+    about = {f"rounds_of_{scenario}": int(found.pop("rounds")), f"seconds_of_{scenario}": took_s}
+    return kept | found | about
+
+
+def is_figure(key: str) -> bool:
+    """Say whether a key is a figure's, and no note about a scenario."""
+    return not key.startswith(("rounds_of_", "seconds_of_"))
 
 
 def save(results: Results, *, name: str) -> None:

@@ -1,7 +1,8 @@
 """The scenarios by name, and one of them in a process of its own.
 
-`python -m benchmarks.scenarios NAME [--quick] [--rounds N]` prints its figures as JSON. Whatever it
-started ends with it; SIGTERM ends both in order, also where SIGINT is ignored, as in a script's background.
+`python -m benchmarks.scenarios NAME [--quick] [--rounds N]` prints its figures as JSON, with the number of
+`rounds` that it made of each. Whatever it started ends with it; SIGTERM ends both in order, also where
+SIGINT is ignored, as in a script's background.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SCENARIOS = {
             name="end_to_end",
             title="End to end, beside the afternoon script",
             function="benchmarks.end_to_end:run",
-            limit_s=1_200,
+            limit_s=900,
         ),
         Scenario(
             name="peers",
@@ -50,24 +51,22 @@ SCENARIOS = {
             name="delivery",
             title="One delivery, beside a bare POST",
             function="benchmarks.outbox:cost",
-            limit_s=300,
+            limit_s=240,
         ),
         Scenario(
             name="sweep",
             title="A poll that finds nothing new",
             function="benchmarks.sweep_costs:run",
-            limit_s=900,
+            limit_s=600,
         ),
-        Scenario(name="latency", title="Latency", function="benchmarks.latency:run", limit_s=300),
-        Scenario(name="slow", title="Slow receivers", function="benchmarks.outbox:slow", limit_s=420),
+        Scenario(name="latency", title="Latency", function="benchmarks.latency:run", limit_s=420),
+        Scenario(name="slow", title="Slow receivers", function="benchmarks.slow:run", limit_s=900),
         Scenario(
-            name="scale", title="More worker processes", function="benchmarks.outbox:scale", limit_s=420
+            name="scale", title="More worker processes", function="benchmarks.outbox:scale", limit_s=600
         ),
-        Scenario(name="idle", title="Nothing to do", function="benchmarks.idle:idle", limit_s=180),
-        Scenario(name="busy", title="Memory at work", function="benchmarks.idle:busy", limit_s=300),
-        Scenario(
-            name="enqueue", title="Enqueue a file", function="benchmarks.idle:enqueue_file", limit_s=180
-        ),
+        Scenario(name="idle", title="Nothing to do", function="benchmarks.idle:idle", limit_s=300),
+        Scenario(name="busy", title="Memory at work", function="benchmarks.busy:busy", limit_s=300),
+        Scenario(name="enqueue", title="Enqueue a file", function="benchmarks.enqueue:run", limit_s=180),
     )
 }
 

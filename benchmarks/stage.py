@@ -1,34 +1,39 @@
-"""What a scenario plays on: PostgreSQL, Valkey, simulated peers and our programs, each its own process.
+"""What a scenario plays on: PostgreSQL, Valkey, and our programs, each its own process.
 
 All of it listens on loopback or a socket in a temporary folder, and ends with the scenario.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
+from benchmarks.programs import GRACE_S, READY, running
 from tests.servers import PostgresServer, serve_postgres
 from worker.cli.up import BEAT, WORKER
 from worker.db.migrate import upgrade
 from worker.db.session import make_engine
-from worker.embedded.children import Child, spawn
 from worker.embedded.valkey import EmbeddedValkey, launch_valkey
 
+# PostgreSQL's own defaults, so durable: fsync, synchronous_commit and full_page_writes are on. Only what
+# keeps it to a socket, and from running out of connections, is set.
+POSTGRES = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "file_copy_method": "clone",
+    "log_min_messages": "panic",
+}
+DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 PATIENCE_S = 60.0
 TEMPLATE = "migrated"
-ROOT = Path(__file__).parents[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,17 +73,36 @@ class Stage:
 
     @contextmanager
     def worker_and_beat(
-        self, settings: Mapping[str, str], *, as_up_does: bool = False
+        self,
+        settings: Mapping[str, str],
+        *,
+        workers: int = 1,
+        as_up_does: bool = False,
+        grace: float = GRACE_S,
     ) -> Iterator[dict[str, int]]:
-        """Run one worker process and Beat, by Celery's command or as `up` starts them; give their ids."""
+        """Run worker processes and Beat, by Celery's command or as `up` starts them; give their process ids.
+
+        They are called `worker`, `worker_2` and so on, and `beat`.
+        """
         celery = [sys.executable, "-m", "celery", "-A", "worker"]
-        programs = (WORKER, BEAT) if as_up_does else ([*celery, "worker"], [*celery, "beat"])
-        with (
-            running(programs[0], settings=settings, log=self.folder / "worker.log") as worker,
-            running(programs[1], settings=settings, log=self.folder / "beat.log", ready="") as beat,
-        ):
+        worker, beat = (WORKER, BEAT) if as_up_does else ([*celery, "worker"], [*celery, "beat"])
+        names = ["worker", *(f"worker_{number}" for number in range(2, workers + 1))]
+        commands = dict.fromkeys(names, worker) | {"beat": beat}
+        with ExitStack() as programs:
+            roots = {
+                name: programs.enter_context(
+                    running(
+                        command,
+                        settings=settings,
+                        log=self.folder / f"{name}.log",
+                        ready="" if name == "beat" else READY,
+                        grace=grace,
+                    )
+                ).process.pid
+                for name, command in commands.items()
+            }
             wait_for_first_tick(settings["WORKER_DATABASE_URL"])
-            yield {"worker": worker.process.pid, "beat": beat.process.pid}
+            yield roots
 
 
 def wait_for_first_tick(database: str) -> None:
@@ -96,55 +120,25 @@ def wait_for_first_tick(database: str) -> None:
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Set up the servers and a migrated template."""
-    with TemporaryDirectory(prefix="suno-worker-bench-") as name, serve_postgres() as postgres:
+    with (
+        TemporaryDirectory(prefix="suno-worker-bench-") as name,
+        serve_postgres(options=POSTGRES) as postgres,
+    ):
         folder = Path(name)
         valkey = launch_valkey(folder=folder / "valkey")
         try:
             postgres.create_database(TEMPLATE)
             engine = make_engine(postgres.url(TEMPLATE))
             upgrade(engine)
+            check_durable(engine)
             engine.dispose()
             yield Stage(postgres=postgres, valkey=valkey, folder=folder)
         finally:
             valkey.stop()
 
 
-@contextmanager
-def running(
-    command: Sequence[str | Path], *, settings: Mapping[str, str], log: Path, ready: str = " ready."
-) -> Iterator[Child]:
-    """Run a program that writes to `log`, from the moment at which it says `ready`; SIGTERM ends it."""
-    with log.open("wb") as output:
-        child = spawn(command, environment={**os.environ, **settings}, folder=ROOT, output=output)
-    try:
-        end = time.monotonic() + PATIENCE_S
-        while ready not in log.read_text(errors="replace"):
-            if child.ended() is not None or time.monotonic() > end:
-                raise RuntimeError(f"{command} did not start:\n{log.read_text(errors='replace')[-2000:]}")
-            Event().wait(0.02)
-        yield child
-    finally:
-        child.stop(grace=30)
-
-
-@contextmanager
-def peer(module: str, *options: str) -> Iterator[list[int]]:
-    """Run a simulated peer and give its ports."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", *options]
-    far_end, near_end = os.pipe()
-    with os.fdopen(far_end, encoding="utf-8") as said:
-        try:
-            child = spawn(command, folder=ROOT, output=near_end)
-        finally:
-            os.close(near_end)
-        try:
-            yield json.loads(said.readline())
-        finally:
-            child.stop(grace=0)
-
-
-def measure(module: str, *arguments: str) -> dict[str, float]:
-    """Run a measured process to its end and return what it printed."""
-    command = [sys.executable, "-m", f"benchmarks.{module}", *arguments]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+def check_durable(engine: Engine) -> None:
+    """End a benchmark whose commits would not outlive a power cut."""
+    with engine.connect() as connection:
+        found = {name: connection.scalar(text(f"SHOW {name}")) for name in DURABLE}
+    assert set(found.values()) == {"on"}, found

@@ -79,6 +79,13 @@ async def listen(*handlers: Handler) -> list[int]:
     return [server.sockets[0].getsockname()[1] for server in servers]
 
 
+def came_once(port: int, *, count: int) -> None:
+    """End a scenario whose webhooks did not each come once: one in a hundred may have come again."""
+    came, posts = len(ask(port, "/came")), int(str(ask(port, "/posts")["posts"]))
+    assert came == count, f"{came} of {count} came"
+    assert posts <= 1.01 * count, f"{posts} POSTs for {count} webhooks"
+
+
 def ask(port: int, path: str, *, patience: float = 30.0) -> dict[str, object]:
     """Ask a simulated peer how it goes; raises TimeoutError when it does not answer in time."""
     with urlopen(f"http://127.0.0.1:{port}{path}", timeout=patience) as response:

@@ -6,8 +6,6 @@ import os
 import select
 from pathlib import Path
 
-import pytest
-
 DEADLINE_S = 30.0
 STATE, PARENT, SESSION = 0, 1, 3  # of /proc/PID/stat, after the name
 
@@ -42,7 +40,7 @@ def wait_until_gone(*, session: int) -> None:
         ended, _, _ = select.select([descriptor], [], [], DEADLINE_S)
         os.close(descriptor)
         if not ended:
-            pytest.fail(f"process {pid} ({command_line(pid)}) still runs after {DEADLINE_S} s")
+            raise AssertionError(f"process {pid} ({command_line(pid)}) still runs after {DEADLINE_S} s")
 
 
 def processes() -> dict[int, list[str]]:

@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,7 +21,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psycopg
-import pytest
 from psycopg import sql
 
 from worker.db.migrate import upgrade
@@ -76,7 +75,7 @@ class PostgresServer:
 
 
 @contextmanager
-def serve_postgres() -> Iterator[PostgresServer]:
+def serve_postgres(*, options: Mapping[str, str] = OPTIONS) -> Iterator[PostgresServer]:
     """Run a fresh server for the length of the block."""
     user = UNPRIVILEGED if os.geteuid() == 0 else None
     # Not pytest's own folder: that one is closed to other accounts.
@@ -87,7 +86,7 @@ def serve_postgres() -> Iterator[PostgresServer]:
             shutil.chown(folder, user=user)
         data = folder / "data"
         run([binaries / "initdb", "-D", data, "-U", "postgres", *INITDB_OPTIONS], user=user, folder=folder)
-        child = start_postgres(folder=folder, user=user)
+        child = start_postgres(folder=folder, user=user, options=options)
         try:
             wait_until_it_answers(folder=folder, child=child)
             yield PostgresServer(folder=folder, child=child)
@@ -95,12 +94,12 @@ def serve_postgres() -> Iterator[PostgresServer]:
             child.stop(first=signal.SIGINT, grace=20)
 
 
-def start_postgres(*, folder: Path, user: str | None) -> Child:
+def start_postgres(*, folder: Path, user: str | None, options: Mapping[str, str] = OPTIONS) -> Child:
     """Start the server on the data in `folder`: the first time, and after a stop."""
-    options = [part for key, value in OPTIONS.items() for part in ("-c", f"{key}={value}")]
+    arguments = [part for key, value in options.items() for part in ("-c", f"{key}={value}")]
     binaries = reachable_binaries(folder=folder, user=user)
     return spawn(
-        [binaries / "postgres", "-D", folder / "data", "-k", folder, *options],
+        [binaries / "postgres", "-D", folder / "data", "-k", folder, *arguments],
         last_signal=signal.SIGINT,  # PostgreSQL's fast shutdown
         user=user,
     )
@@ -147,8 +146,8 @@ def wait_until_it_answers(*, folder: Path, child: Child) -> None:
             return
         with suppress(subprocess.TimeoutExpired):
             status = child.wait(timeout=0.02)
-            pytest.fail(f"PostgreSQL ended at its start with status {status}")
-    pytest.fail(f"PostgreSQL did not answer within {START_DEADLINE_S} s")
+            raise AssertionError(f"PostgreSQL ended at its start with status {status}")
+    raise AssertionError(f"PostgreSQL did not answer within {START_DEADLINE_S} s")
 
 
 def migrate(url: str) -> None:
