@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event, select, text
+from sqlalchemy.exc import StatementError
 
 from tests.factory import NOW, add_batch, add_gateway, add_task
 from worker.db.many_rows import LONG, insert_rows, update_rows
@@ -123,6 +125,20 @@ def test_a_change_of_a_few_rows_reads_no_others(postgresql_url: str) -> None:
 
     assert "using pk_poll_batches" in plan or "on pk_poll_batches" in plan
     assert "Seq Scan on poll_batches" not in plan
+
+
+def test_a_time_without_a_zone_is_refused(sessions: Sessions) -> None:
+    """In any row: the server would take it for one of its own zone."""
+    naive = NOW.replace(tzinfo=None)
+    with sessions.begin() as session:
+        add_gateway(session)
+        task, batch = add_task(session), add_batch(session)
+    moved = {"suno_task_id": task, "from_status": None, "to_status": "SUBMITTED"}
+    with pytest.raises((ValueError, StatementError), match="a time without a zone"), sessions() as session:
+        insert_rows(session, Transition, [moved | {"at": NOW}, moved | {"at": naive}])
+    leased = {"row_id": batch, "leased_until": naive}
+    with pytest.raises((ValueError, StatementError), match="a time without a zone"), sessions() as session:
+        update_rows(session, PollBatch, [leased], seen=(("id", "row_id"),))
 
 
 def test_no_rows_are_no_statement(sessions: Sessions) -> None:

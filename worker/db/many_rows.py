@@ -28,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from worker.db.statements import among, run, table_of
+from worker.db.types import UtcDateTime, refuse_naive
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -47,7 +48,7 @@ def insert_rows(session: Session, model: type[Base], rows: Sequence[Mapping[str,
     if _is_sqlite(session):
         run(session, insert(table_of(model)), rows)
     else:
-        run(session, _insert(model, tuple(rows[0])), _as_one(rows))
+        run(session, _insert(model, tuple(rows[0])), _as_one(model, rows))
 
 
 def update_rows(
@@ -72,7 +73,7 @@ def update_rows(
         rows = [row for row in rows if not _is_long(row[text])]
     if rows:
         keys = [row[seen[0][1]] for row in rows]
-        run(session, _update(model, tuple(rows[0]), seen), {**_as_one(rows), "keys": keys})
+        run(session, _update(model, tuple(rows[0]), seen), {**_as_one(model, rows), "keys": keys})
 
 
 def _is_long(text: str | None) -> bool:
@@ -83,8 +84,19 @@ def _is_sqlite(session: Session) -> bool:
     return session.get_bind().dialect.name == "sqlite"
 
 
-def _as_one(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _as_one(model: type[Base], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    for name in _times(model, tuple(rows[0])):  # the JSON goes past what their type refuses
+        for row in rows:
+            if row[name] is not None:
+                refuse_naive(row[name])
     return {"rows": msgspec.json.encode(rows).decode()}
+
+
+@cache
+def _times(model: type[Base], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of `names` that are columns of times."""
+    columns = table_of(model).c
+    return tuple(name for name in names if name in columns and isinstance(columns[name].type, UtcDateTime))
 
 
 @cache
