@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, event, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -104,6 +104,23 @@ def test_a_transaction_holds_no_more_text_than_its_measure(
 
     assert transactions == [["a"], ["b", "c"], ["d"]]
     assert bench.task("a").data == wide.data
+
+
+def test_a_long_result_is_in_no_json_with_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is bound as it is, on either database."""
+    monkeypatch.setattr("worker.db.many_rows.LONG", len(DONE.data or ""))
+    poller, batches = claim(bench, "a", "b")
+    sent: list[dict[str, object]] = []
+
+    def note(_: object, __: object, ___: object, parameters: object, *____: object) -> None:
+        sent.extend(one for one in [parameters] if isinstance(one, dict))
+
+    with bench.sessions() as session:
+        event.listen(session.get_bind(), "before_cursor_execute", note)
+    poller.record([good(one) for one in batches])
+
+    assert [bench.task(name).data for name in "ab"] == [DONE.data] * 2
+    assert not [one for one in sent if "say" in str(one.get("rows"))]
 
 
 def test_late_answers_change_nothing_and_leave_the_others(
