@@ -162,6 +162,17 @@ def test_a_row_whose_host_is_none_any_more_is_discarded(stage: Stage, origin: st
     )
 
 
+def test_a_stored_url_that_is_none_any_more_is_discarded(stage: Stage) -> None:
+    """It has an origin that is no host's, and the claim goes on to the next."""
+    peer = stage.enter(answering(OK))
+    delivery_id = stage.add("http://[::1]x/")
+    stage.add(f"http://127.0.0.1:{peer.port}/hook")
+
+    assert stage.deliver() == {"attempts": 2, "delivered": 1, "retried": 0, "discarded": 1, "late": 0}
+
+    assert (stage.delivery(delivery_id).discard_reason or "").startswith("invalid_url: notify_hook: ")
+
+
 def test_a_lost_keep_alive_race_is_no_attempt(stage: Stage) -> None:
     """The receiver drops the connection when it is reused: the result arrives by its first attempt."""
 

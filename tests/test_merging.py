@@ -14,8 +14,9 @@ from sqlalchemy.orm import Session
 
 from tests.factory import NOW, add_batch, add_gateway, add_task
 from tests.sweeps import INTERVAL, Sweeps
+from worker.db import poll_batches
 from worker.db.models import PollBatch
-from worker.db.session import Sessions
+from worker.db.session import Sessions, make_engine, make_sessions
 
 SECOND = timedelta(seconds=1)
 YOUNG = NOW - 10 * SECOND
@@ -123,6 +124,21 @@ def test_what_a_claim_costs(sweeps: Sweeps, engine: Engine) -> None:
     with statements(engine) as merged:
         assert len(sweeps.claim()) == 1
     assert (len(idle), len(merged)) == (1, 10)
+
+
+def test_a_late_record_does_not_hide_what_is_due_behind_it(postgresql_url: str) -> None:
+    """The row that it holds is skipped, and counts among those that the first look-up reads."""
+    engine = make_engine(postgresql_url)
+    sessions = make_sessions(engine)
+    sweeps = Sweeps(sessions=sessions)
+    with sessions.begin() as session:
+        add_gateway(session)
+        held, *_ = (add(session, 1, next_poll_at=NOW - number * SECOND) for number in range(40, 0, -1))
+    with sessions.begin() as late:
+        assert set(poll_batches.hold(late, ids=[held])) == {held}
+        (claimed,) = sweeps.claim()
+    engine.dispose()
+    assert len(claimed.tasks) == 39
 
 
 def test_one_batch_may_be_divided(sweeps: Sweeps) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, event, select, update
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from tests.factory import add_delivery
@@ -89,6 +90,39 @@ def test_a_transaction_holds_no_more_than_its_measure(
     assert transactions == [["a", "b"], ["c", "d"], ["e", "f"], [*"wxyz"], [*"wxyz"]]
 
 
+def test_a_transaction_holds_no_more_text_than_its_measure(
+    bench: Bench, transactions: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is written together is in memory together, several times over; other words count for nothing."""
+    monkeypatch.setattr("worker.recording.TEXT_TOGETHER", 20)
+    poller, (a, b, c, d) = claim(bench, *"abcd")
+    wide, ten, eleven = (
+        seen(Status.SUCCESS, data="[" + "1" * (length - 2) + "]", progress=100) for length in (32, 10, 11)
+    )
+
+    poller.record([good(a, wide), good(b, ten), good(c, GOING_ON), good(d, eleven)])
+
+    assert transactions == [["a"], ["b", "c"], ["d"]]
+    assert bench.task("a").data == wide.data
+
+
+def test_a_long_result_is_in_no_json_with_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is bound as it is, on either database."""
+    monkeypatch.setattr("worker.db.many_rows.LONG", len(DONE.data or ""))
+    poller, batches = claim(bench, "a", "b")
+    sent: list[dict[str, object]] = []
+
+    def note(_: object, __: object, ___: object, parameters: object, *____: object) -> None:
+        sent.extend(one for one in [parameters] if isinstance(one, dict))
+
+    with bench.sessions() as session:
+        event.listen(session.get_bind(), "before_cursor_execute", note)
+    poller.record([good(one) for one in batches])
+
+    assert [bench.task(name).data for name in "ab"] == [DONE.data] * 2
+    assert not [one for one in sent if "say" in str(one.get("rows"))]
+
+
 def test_late_answers_change_nothing_and_leave_the_others(
     bench: Bench, transactions: list[list[str]]
 ) -> None:
@@ -129,6 +163,51 @@ def test_an_answer_that_cannot_be_stored_keeps_only_itself_out(
     assert len(lost) == 1
     assert lost[0].startswith(f"poll batch {bad.lease.batch_id} was not recorded: ")
     assert bad.holding.end == float("-inf")
+
+
+def test_what_fails_only_together_is_told(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or each record would cost twice for ever, and nobody would know."""
+    caplog.set_level("INFO")
+    fail_for(monkeypatch, OperationalError("UPDATE", {}, Exception("too much\nof it")), most=1)
+    poller, batches = claim(bench, "a", "b")
+
+    poller.record([good(one) for one in batches])
+
+    assert [bench.task(name).status for name in "ab"] == ["SUCCESS", "SUCCESS"]
+    (told,) = [record.getMessage() for record in caplog.records if record.name == "worker.recording"]
+    assert told == "the record of 2 answer(s) failed; each is tried by itself: too much"
+
+
+def test_a_fault_of_ours_at_one_answer_keeps_only_that_one_out(
+    bench: Bench, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run goes on with the others; the traceback is told and the batch is asked again after its lease."""
+    fail_for(monkeypatch, ZeroDivisionError("ours"), name="b")
+    poller, (one, bad, two) = claim(bench, "a", "b", "c")
+
+    poller.record([good(one), good(bad), good(two)])
+
+    assert [bench.task(name).status for name in "abc"] == ["SUCCESS", "SUBMITTED", "SUCCESS"]
+    (told,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert told.getMessage() == f"poll batch {bad.lease.batch_id} was not recorded"
+    assert told.exc_info is not None
+    assert bad.holding.end == float("-inf")
+    assert poller.run(stop=stopped(), ring_successor=lambda: None)["lost"] == 1
+
+
+def fail_for(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, *, most: int = 400, name: str | None = None
+) -> None:
+    """Let the record of more than `most` answers fail, or of one about the task `name`."""
+
+    def fail(session: Session, answers: Sequence[Answer], **terms: object) -> object:
+        if len(answers) > most or any(name in polled.task_ids for _, polled in answers):
+            raise error
+        return write_answers(session, answers, **terms)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("worker.recording.write_answers", fail)
 
 
 def test_a_gateways_answers_count_in_their_order(bench: Bench) -> None:

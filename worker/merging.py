@@ -49,9 +49,10 @@ def merge_due(session: Session, *, merging: Merging, most: int) -> Merged:
     size = merging.batch_size
     room = 2 * most * size  # the longest due may not fit together
     # So many fill the requests twice, also where they are half full; all others are read only if they do not.
+    # Fewer may come although more are due, as what a late record holds is skipped: half of them tell it too.
     few = 4 * most
     due = claimable.lock_due(session, gateway=merging.gateway, room=room, rows=few, now=merging.now)
-    if len(due) == few and sum(batch.size for batch in due) < room:
+    if len(due) > few // 2 and sum(batch.size for batch in due) < room:
         due = claimable.lock_due(session, gateway=merging.gateway, room=room, rows=ROWS, now=merging.now)
     draft = pack(_seen(due, merging=merging), batch_size=size, most=most)
     soon = _lock_soon(session, requests=draft.requests, merging=merging)
@@ -59,7 +60,7 @@ def merge_due(session: Session, *, merging: Merging, most: int) -> Merged:
     packing = settle(fill(draft.requests, donors, batch_size=size))
     _move(session, packing=packing)
     locked = {batch.id: batch for batch in [*due, *soon]}
-    more = len(packing.asked) == most or bool(draft.left) or len(due) == ROWS
+    more = len(packing.asked) == most or bool(draft.left) or len(due) > ROWS // 2
     return Merged(batches=[locked[batch_id] for batch_id in packing.asked], more=more)
 
 

@@ -16,7 +16,7 @@ from worker.answer_lines import log_answer
 from worker.answers import Answer, Late, Written, write_answers
 from worker.attribution import Polled
 from worker.batches import LEASE_MARGIN
-from worker.core.lifecycle import TERMINAL, Limits
+from worker.core.lifecycle import TERMINAL, Limits, Seen
 from worker.core.wire import Good
 from worker.db.clock import read_now
 from worker.db.persist import DATABASE_TROUBLE, Patience, describe, persist
@@ -26,6 +26,7 @@ from worker.oddities import Oddities
 from worker.release import Pace
 
 TOGETHER = 400  # tasks whose answers are recorded in one transaction
+TEXT_TOGETHER = 4 * 2**20  # characters of their results: while they are written, each takes up to ten bytes
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,12 @@ class Recorder:
             owed = 0
             try:
                 owed = self._record_group(group)
-            except DATABASE_TROUBLE:
+            except Exception as error:  # noqa: BLE001 - alone, each is told of by its own error
+                logger.info(
+                    "the record of %d answer(s) failed; each is tried by itself: %s",
+                    len(group),
+                    describe(error),
+                )
                 for answer in group:
                     owed += self._record_alone(answer, patience=patience)
             if owed:
@@ -96,9 +102,11 @@ class Recorder:
             logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
                 "poll batch %s was not recorded: %s", batch.lease.batch_id, describe(error)
             )
-            batch.holding.stop()
-            self.counts.lost += 1
-            return 0
+        except Exception:  # a fault of ours, which must not end the run for all others
+            logger.exception("poll batch %s was not recorded", batch.lease.batch_id)
+        batch.holding.stop()
+        self.counts.lost += 1
+        return 0
 
     def _record_group(self, answers: Sequence[Answer]) -> int:
         since = monotonic()
@@ -118,15 +126,24 @@ class Recorder:
 
 
 def _grouped(finished: Sequence[Answer]) -> Iterator[Sequence[Answer]]:
-    """Cut into groups of at most 400 tasks, or one answer: transactions of milliseconds."""
+    """Cut into groups of at most 400 tasks and 4 MiB, or one answer: transactions of milliseconds."""
     group: list[Answer] = []
-    tasks = 0
+    tasks = text = 0
     for answer in finished:
-        size = max(1, len(answer[1].task_ids))
-        if group and tasks + size > TOGETHER:
+        size, length = max(1, len(answer[1].task_ids)), _length(answer[1])
+        if group and (tasks + size > TOGETHER or text + length > TEXT_TOGETHER):
             yield group
-            group, tasks = [], 0
+            group, tasks, text = [], 0, 0
         group.append(answer)
         tasks += size
+        text += length
     if group:
         yield group
+
+
+def _length(polled: Polled) -> int:
+    """Return how many characters of results an answer brings."""
+    if not isinstance(polled.reply, Good):
+        return 0
+    said = polled.reply.observations.values()
+    return sum(len(one.data) for one in said if isinstance(one, Seen) and one.data)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event, select, text
+from sqlalchemy.exc import StatementError
 
 from tests.factory import NOW, add_batch, add_gateway, add_task
-from worker.db.many_rows import insert_rows, update_rows
+from worker.db.many_rows import LONG, insert_rows, update_rows
 from worker.db.models import PollBatch, SunoTask, Transition
 from worker.db.session import Sessions, make_engine, make_sessions
 
@@ -62,6 +64,31 @@ def test_a_row_that_is_not_as_it_was_seen_stays(sessions: Sessions) -> None:
     assert leased == {seen: NOW, changed: None, unnamed: None}
 
 
+def test_a_row_with_a_long_text_is_a_statement_of_its_own(postgresql_url: str) -> None:
+    """A JSON of 32 MiB costs up to 300; the others are one statement, and all are as they should be."""
+    engine = make_engine(postgresql_url)
+    sent: list[list[int]] = []
+    with make_sessions(engine).begin() as session:
+        add_gateway(session)
+        ids = [add_task(session, task_id=f"t{number}") for number in range(4)]
+        texts = ["short", "🎵" * LONG, None, "x" * LONG]
+        ended = {"status": "SUCCESS", "poll_batch_id": None, "finished_at": NOW}
+        rows = [{"row_id": row_id, "data": text, **ended} for row_id, text in zip(ids, texts, strict=True)]
+        event.listen(
+            engine,
+            "before_cursor_execute",
+            lambda *said: sent.append([len(one) for one in said[3].values() if isinstance(one, str)]),
+        )
+        update_rows(session, SunoTask, rows, seen=(("id", "row_id"),), text="data")
+    assert [max(lengths) for lengths in sent[:2]] == [LONG, LONG]
+    assert len(sent) == 3
+    assert max(sent[2]) < LONG
+    with make_sessions(engine)() as session:
+        tasks = session.scalars(select(SunoTask).order_by(SunoTask.id)).all()
+    engine.dispose()
+    assert [(task.data, task.finished_at) for task in tasks] == [(text, NOW) for text in texts]
+
+
 def test_rows_are_inserted_in_their_order(sessions: Sessions) -> None:
     """Their numbers tell what came first."""
     with sessions.begin() as session:
@@ -98,6 +125,20 @@ def test_a_change_of_a_few_rows_reads_no_others(postgresql_url: str) -> None:
 
     assert "using pk_poll_batches" in plan or "on pk_poll_batches" in plan
     assert "Seq Scan on poll_batches" not in plan
+
+
+def test_a_time_without_a_zone_is_refused(sessions: Sessions) -> None:
+    """In any row: the server would take it for one of its own zone."""
+    naive = NOW.replace(tzinfo=None)
+    with sessions.begin() as session:
+        add_gateway(session)
+        task, batch = add_task(session), add_batch(session)
+    moved = {"suno_task_id": task, "from_status": None, "to_status": "SUBMITTED"}
+    with pytest.raises((ValueError, StatementError), match="a time without a zone"), sessions() as session:
+        insert_rows(session, Transition, [moved | {"at": NOW}, moved | {"at": naive}])
+    leased = {"row_id": batch, "leased_until": naive}
+    with pytest.raises((ValueError, StatementError), match="a time without a zone"), sessions() as session:
+        update_rows(session, PollBatch, [leased], seen=(("id", "row_id"),))
 
 
 def test_no_rows_are_no_statement(sessions: Sessions) -> None:

@@ -24,13 +24,14 @@ from urllib.parse import SplitResult, quote
 
 import msgspec
 
-from worker.core.hooks import DEFAULT_PORTS, split_hook
+from worker.core.hooks import DEFAULT_PORTS, BadHook, split_hook
 from worker.core.hosts import host_of
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.schedule import SUSPECT_SCHEDULE, parse_retry_after, retry_wait
 from worker.core.signature import sign
 
 LONGEST_RETRY_AFTER = timedelta(hours=12)
+_NO_ORIGIN = "http://%:80"  # no host can have it, and it echoes nothing of a URL whose parts cannot be told
 _LONGEST_HOST = 253  # of a name, and what fits into an index of either database in any case
 _DELIVERED = range(200, 300)
 _GONE = 410
@@ -98,10 +99,13 @@ def origin_of(url: str) -> str:
 def origin_of_stored(url: str) -> str:
     """Return the origin of a hook that was checked when it came, perhaps by rules that have changed since.
 
-    A host that is none by today's gets an origin that no host can have, percent-encoded, and its POST will be
-    refused: to write a result never fails for it.
+    A host that is none by today's gets an origin that no host can have, percent-encoded, and all URLs that
+    are none share one. Their POST will be refused: to write a result never fails for it.
     """
-    parts = split_hook(url)
+    try:
+        parts = split_hook(url)
+    except BadHook:
+        return _NO_ORIGIN
     try:
         host = host_of(parts)
     except ValueError:

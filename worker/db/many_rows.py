@@ -1,7 +1,8 @@
 """Rows in bulk: one statement on PostgreSQL, however many rows it inserts or changes.
 
 There the rows are one JSON parameter, which the server takes apart: a third of what a statement for each row
-costs both sides. SQLite runs in this process, where a statement for each row is the cheapest.
+costs both sides. A row with a long text is a statement of its own: as a part of one JSON, that text would be
+copied up to ten times. SQLite runs in this process, where a statement for each row is the cheapest.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from sqlalchemy import (
 from sqlalchemy.types import TypeEngine
 
 from worker.db.statements import among, run, table_of
+from worker.db.types import UtcDateTime, refuse_naive
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 # (column, its name in the rows) of what has to be as it was seen; the first of them is the key.
 Seen = tuple[tuple[str, str], ...]
 
+LONG = 2**16  # characters of a text from which on it is no part of the JSON
+
 
 def insert_rows(session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows that all have the same columns."""
@@ -44,31 +48,55 @@ def insert_rows(session: Session, model: type[Base], rows: Sequence[Mapping[str,
     if _is_sqlite(session):
         run(session, insert(table_of(model)), rows)
     else:
-        run(session, _insert(model, tuple(rows[0])), _as_one(rows))
+        run(session, _insert(model, tuple(rows[0])), _as_one(model, rows))
 
 
 def update_rows(
-    session: Session, model: type[Base], rows: Sequence[Mapping[str, Any]], *, seen: Seen
+    session: Session,
+    model: type[Base],
+    rows: Sequence[Mapping[str, Any]],
+    *,
+    seen: Seen,
+    text: str | None = None,
 ) -> None:
     """Change rows that all have the same columns, each where every column of `seen` is as its row names it.
 
-    The caller has locked them: in which order they are changed is the server's choice.
+    `text` is the column that may be long, if any is. The caller has locked the rows: in which order they are
+    changed is the server's choice.
     """
-    if not rows:
-        return
-    if _is_sqlite(session):
+    if rows and _is_sqlite(session):
         run(session, _update_each(model, seen), rows)
-    else:
+        return
+    if text is not None:
+        for row in (row for row in rows if _is_long(row[text])):  # sent together, they would be held together
+            run(session, _update_each(model, seen), row)
+        rows = [row for row in rows if not _is_long(row[text])]
+    if rows:
         keys = [row[seen[0][1]] for row in rows]
-        run(session, _update(model, tuple(rows[0]), seen), {**_as_one(rows), "keys": keys})
+        run(session, _update(model, tuple(rows[0]), seen), {**_as_one(model, rows), "keys": keys})
+
+
+def _is_long(text: str | None) -> bool:
+    return text is not None and len(text) >= LONG
 
 
 def _is_sqlite(session: Session) -> bool:
     return session.get_bind().dialect.name == "sqlite"
 
 
-def _as_one(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _as_one(model: type[Base], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    for name in _times(model, tuple(rows[0])):  # the JSON goes past what their type refuses
+        for row in rows:
+            if row[name] is not None:
+                refuse_naive(row[name])
     return {"rows": msgspec.json.encode(rows).decode()}
+
+
+@cache
+def _times(model: type[Base], names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of `names` that are columns of times."""
+    columns = table_of(model).c
+    return tuple(name for name in names if name in columns and isinstance(columns[name].type, UtcDateTime))
 
 
 @cache

@@ -126,7 +126,7 @@ def write_if_status_seen(session: Session, *, steps: Sequence[tuple[Watched, Ste
         _changes(watched, step) | _end(step, now) for watched, step in steps if step.known.status in TERMINAL
     ]
     update_rows(session, SunoTask, going_on, seen=_SEEN)
-    update_rows(session, SunoTask, ended, seen=_SEEN)
+    update_rows(session, SunoTask, ended, seen=_SEEN, text="data")
 
 
 def add_transitions(session: Session, *, rows: Sequence[tuple[int, str | None, str]], now: datetime) -> None:

@@ -10,11 +10,17 @@ from sqlalchemy import ARRAY, BigInteger, DateTime, Dialect, Integer, Text
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
+def refuse_naive(value: datetime) -> None:
+    """Raise ValueError for a time without a zone: it would be a different instant on each machine."""
+    if value.tzinfo is None:
+        raise ValueError(f"a time without a zone cannot be stored: {value!r}")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """A point in time: aware UTC in Python, `timestamptz` on PostgreSQL, sortable text on SQLite.
 
     SQLite has no time zones, so what is stored there is naive UTC with six decimals; a naive value from
-    Python is refused, because it would be a different instant on each machine.
+    Python is refused.
     """
 
     impl = DateTime(timezone=True)
@@ -24,9 +30,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         """Turn an aware time into what the database stores."""
         if value is None:
             return None
-        if value.tzinfo is None:
-            message = f"a time without a zone cannot be stored: {value!r}"
-            raise ValueError(message)
+        refuse_naive(value)
         utc = value.astimezone(UTC)
         return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
 
