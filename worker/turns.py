@@ -2,9 +2,9 @@
 
 A claim looks at the origins that have waited longest, takes their rows, counts what they have in flight and
 shares the free slots between them. An origin that got its turn, or has far more than its part in flight,
-waits behind those that did not. One at its limit sleeps until a record frees a slot, or
-the first of its leases ends; one behind its breaker sleeps until a probe is due. So a claim costs what it
-takes, not what waits: a hundred thousand deliveries of one origin are one row here.
+waits behind those that did not. One at its limit sleeps until a record frees a slot, or the first of its
+leases ends; one behind its breaker sleeps until a probe is due. So a claim costs what it takes, not what
+waits: a hundred thousand deliveries of one origin are one row here.
 
 A third of the claims serves results that were never tried first, so that a backlog of retries does not starve
 them; the others serve the longest due.
@@ -58,14 +58,14 @@ class Left(IntEnum):
 class Turn:
     """One origin in one claim: what it may have in flight, what it has, and what it is granted now.
 
-    `most` is what it may have while others want some.
+    `part` is what it may have while others want some.
     """
 
     health: OriginHealth
     limit: int
     busy: InFlight
     granted: int
-    most: int
+    part: int
 
 
 def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Lease]:
@@ -98,16 +98,16 @@ def _turns(
     held = [busy[name].count for name in waiting]
     limits = [capacity(health, most=terms.most, now=now) for health in waiting.values()]
     wants = [limit - has for limit, has in zip(limits, held, strict=True)]
-    most = most_to_hold(free, wants, held=held)
+    part = most_to_hold(free, wants, held=held)
     grants = _share(
         wants,
-        room=[most - has for has in held],
+        room=[part - has for has in held],
         proven=[is_proven(health) for health in waiting.values()],
         free=free,
         reserve=terms.reserve,
     )
     return {
-        name: Turn(health=waiting[name], limit=limit, busy=busy[name], granted=grant, most=most)
+        name: Turn(health=waiting[name], limit=limit, busy=busy[name], granted=grant, part=part)
         for name, limit, grant in zip(waiting, limits, grants, strict=True)
     }
 
@@ -155,7 +155,7 @@ def _reschedule(
             left = max(left, Left.BEYOND_LIMITS if at_limit else Left.WITHIN_LIMITS)
         if more and at_limit:
             at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
-        elif turn.granted or turn.busy.count >= turn.most or not more:
+        elif turn.granted or turn.busy.count >= turn.part or not more:
             at[name] = next_claim_at(turn.health, due=due, now=now)
         # else: no slot was left for it, so it keeps its place in the line.
     origins.reschedule(session, at=at)

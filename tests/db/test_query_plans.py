@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -28,6 +29,7 @@ from worker.db import (
 )
 from worker.db.cursor import Cursor
 from worker.db.deliveries import State
+from worker.db.models import Delivery
 from worker.db.session import make_engine, make_sessions
 
 # They share two filled databases.
@@ -173,3 +175,37 @@ def test_a_hot_query_uses_its_index(filled: Engine, index: str, run: Callable[[S
     for table in ("poll_batches", "suno_tasks", "deliveries"):
         assert f"Seq Scan on {table}" not in plan
         assert f"SCAN {table}'" not in plan
+
+
+def test_a_claim_of_a_backlog_reads_what_it_takes(postgresql_url: str) -> None:
+    """All is due, at four receivers: the rows are found by index and by key, whatever the planner chooses."""
+    engine = make_engine(postgresql_url)
+    with make_sessions(engine).begin() as session:
+        add_gateway(session)
+        first = add_delivery(session, origin="https://h0.example:443", next_attempt_at=NOW)
+        own = {"id", "origin", "suno_task_id"}
+        names = [column.name for column in Delivery.__table__.columns if column.name not in own]
+        copied = ", ".join(names)
+        session.execute(text("ALTER TABLE deliveries DROP CONSTRAINT uq_deliveries_suno_task_id_event"))
+        session.execute(
+            text(
+                f"INSERT INTO deliveries (id, origin, suno_task_id, {copied})"  # noqa: S608 - columns of ours
+                f" SELECT 'd' || n, 'https://h' || n % 4 || '.example:443', suno_task_id, {copied}"
+                " FROM deliveries, generate_series(1, 20000) n WHERE id = :first"
+            ),
+            {"first": first},
+        )
+    with engine.begin() as connection:
+        connection.execute(text("ANALYZE deliveries"))
+    grants = {f"https://h{number}.example:443": 6 for number in range(4)}
+    until = NOW + timedelta(minutes=1)
+
+    def take_all(session: Session) -> None:
+        taken = delivery_claims.claim(session, grants=grants, first_only=False, until=until, now=NOW)
+        assert Counter(one.origin for one in taken) == grants
+
+    plan = plans(engine, take_all)
+    engine.dispose()
+
+    assert "ix_deliveries_due" in plan or "ix_deliveries_first" in plan
+    assert "Seq Scan on deliveries" not in plan

@@ -19,11 +19,13 @@ from sqlalchemy import (
     Select,
     Text,
     Update,
+    any_,
     bindparam,
     func,
     literal_column,
     select,
     true,
+    type_coerce,
     update,
 )
 from sqlalchemy.orm import Session
@@ -97,9 +99,15 @@ def _of_all_origins(*, first_only: bool) -> Executable:
     most = bindparam("most", type_=ARRAY(Integer()))
     given = func.unnest(names, most).table_valued("origin", "most").render_derived(name="given")
     due = _due(origin=given.c.origin, most=given.c.most, first_only=first_only).lateral("due")
-    # As a CTE it is run once; as a part of WHERE the planner might repeat it, and take more than was granted.
-    taken = select(due.c.id).select_from(given.join(due, true())).cte("taken")
-    return _leased().where(_TABLE.c.id == taken.c.id).returning(_TABLE.c.id, _TABLE.c.origin, _TABLE.c.claims)
+    # As an array it is run once, and its ids are looked up by key. As a plain part of WHERE it might be
+    # repeated, and take more than was granted; joined to it, the whole table would be read, since the planner
+    # takes a limit that is a column for a large one.
+    ids = func.array(select(due.c.id).select_from(given.join(due, true())).scalar_subquery())
+    return (
+        _leased()
+        .where(_TABLE.c.id == any_(type_coerce(ids, ARRAY(Text()))))
+        .returning(_TABLE.c.id, _TABLE.c.origin, _TABLE.c.claims)
+    )
 
 
 _ONE_ORIGIN = {first_only: _of_one_origin(first_only=first_only) for first_only in (False, True)}
