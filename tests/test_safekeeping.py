@@ -17,8 +17,8 @@ from celery import Celery
 
 from tests.configuration import configured_app
 from tests.programs import NO_GATEWAY, PATIENCE_S, running, running_program
+from worker.broker_steps import SEARCHED
 from worker.guard import GUARDED_REDIS, KEPT_QUEUES
-from worker.safekeeping import SEARCHED
 from worker.wakening import Wakening
 
 # The process dies before it can tell the broker what it has got: what kombu does next is never done.

@@ -398,3 +398,14 @@ def test_a_shutdown_wakes_both_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_runtime", SimpleNamespace(poller=poller, dispatcher=dispatcher))
     worker_shutting_down.send(sender="worker")
     assert seen == [("poller", True), ("dispatcher", True)]
+
+
+def test_deliveries_wait_for_what_the_poller_expects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of `suno.deliver` stays awake while its process expects an answer of a gateway."""
+    configured_app()
+    poller = SimpleNamespace(expects_answers=lambda: True)
+    dispatcher = SimpleNamespace(run=lambda **terms: {"awaited": terms.get("awaited")})
+    opened = SimpleNamespace(poller=poller, dispatcher=dispatcher, make_gateways_known=lambda: None)
+    monkeypatch.setattr(process, "_runtime", opened)
+
+    assert tasks.deliver() == {"awaited": poller.expects_answers}

@@ -91,7 +91,11 @@ class Dispatcher:
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
 
     def wake(self) -> bool:
-        """Have a run that is under way in this process look at once at what is due; False when none can."""
+        """Have a run that is under way in this process look at once at what is due; False when none can.
+
+        With nothing but the reserve free it looks too, and takes nothing of receivers that have not answered
+        lately. Another process that is idle then hears of those only by Beat, within a second.
+        """
         return self._stream.ring()
 
     def run(

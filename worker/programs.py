@@ -1,7 +1,7 @@
 """Celery's worker and Beat without Celery's command line, as `suno-worker up` starts them.
 
 `celery -A worker worker` runs the same worker. But the command loads all its verbs, their shell, and Flower
-where that is installed: in each process, for as long as it lives, 10 MB more and half a second of its start.
+where that is installed: in each process, for as long as it lives, 12 MiB more and half a second of its start.
 """
 
 from __future__ import annotations

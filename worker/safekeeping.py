@@ -29,38 +29,12 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from kombu.utils.json import dumps, loads
 
+from worker.broker_steps import remove, take
 from worker.closing import ClosingChannel
 from worker.wakening import Wakening
 
 LOOK_EVERY_S = 0.1
 MOST_AT_ONCE = 100  # of one look, so that other events of the loop get their turn
-SEARCHED = 1_000  # messages at the end of a list: what was seen there is still there, or was taken
-
-# Off the end of the list that BRPOP takes from. LREM alone would look through a whole backlog for a message
-# that another took: 0.1 s for a million.
-REMOVE = f"""
-local function remove(item)
-  if not redis.call('LPOS', KEYS[1], item, 'RANK', -1, 'MAXLEN', {SEARCHED}) then
-    return 0
-  end
-  return redis.call('LREM', KEYS[1], -1, item)
-end
-"""
-REMOVE_ONE = f"{REMOVE} return remove(ARGV[1])"
-
-# And what kombu would note: when, what, from where.
-TAKE = f"""
-{REMOVE}
-local taken = {{}}
-for i = 1, #ARGV, 3 do
-  table.insert(taken, remove(ARGV[i]))
-  if taken[#taken] == 1 then
-    redis.call('ZADD', KEYS[2], redis.call('TIME')[1], ARGV[i + 1])
-    redis.call('HSET', KEYS[3], ARGV[i + 1], ARGV[i + 2])
-  end
-end
-return taken
-"""
 
 Judge = Callable[[str, bytes], str | None]  # what is wrong with a queue's item, None for nothing
 MoveAside = Callable[[redis.Redis, str, str, bytes], None]  # queue, reason, item
@@ -147,7 +121,7 @@ class KeepingChannel(ClosingChannel):
                     problem = judge(queue, item)
                     if problem is None:
                         good.append(item)
-                    elif client.eval(REMOVE_ONE, 1, key, item):
+                    elif remove(client, key, item):
                         move_aside(client, queue, problem, item)
                 left -= len(good)
                 self._hand_on(client, queue, self._move(client, key, good))
@@ -174,12 +148,7 @@ class KeepingChannel(ClosingChannel):
             return []
         payloads = [loads(item.decode()) for item in items]
         notes = [(item, *_unacknowledged(payload)) for item, payload in zip(items, payloads, strict=True)]
-        taken = client.eval(
-            TAKE,
-            3,
-            *(key, self.unacked_index_key, self.unacked_key),
-            *(part for note in notes for part in note),
-        )
+        taken = take(client, key, notes, index_key=self.unacked_index_key, unacked_key=self.unacked_key)
         ours = [one for one, is_ours in zip(zip(notes, payloads, strict=True), taken, strict=True) if is_ours]
         self.noted.update(tag for (_, tag, _), _ in ours)
         return [payload for _, payload in ours]

@@ -9,10 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import httpx
 import pytest
 
 from tests.cli.conftest import HUB, Cli
+from worker.db import session
+from worker.metrics.exporter import GONE_AFTER
 
 
 def environment(database_url: str) -> dict[str, str]:
@@ -78,3 +81,18 @@ def test_a_port_that_is_taken_is_one_line(cli: Cli) -> None:
 
     assert result.exit_code == 1
     assert result.stderr == f"Error: port {port} is in use: choose another with --port, or 0 for a free one\n"
+
+
+def test_a_silent_database_is_given_up_before_the_scrape(
+    bare_cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a connection that is open already TCP alone would wait 20 s for it, and Prometheus waits 10."""
+
+    def create_engine(*_: object, connect_args: dict[str, object], **__: object) -> None:
+        raise click.ClickException(f"{connect_args['tcp_user_timeout']} ms")
+
+    monkeypatch.setattr(session, "create_engine", create_engine)
+    settings = {**HUB, "WORKER_DATABASE_URL": "postgresql+psycopg://127.0.0.1:1/worker"}
+    result = bare_cli("exporter", "--port", "0", env=settings)
+
+    assert result.stderr == f"Error: {GONE_AFTER.seconds * 1000} ms\n"

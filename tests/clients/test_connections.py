@@ -21,6 +21,7 @@ from worker.clients.lookup import Lookup, LookupFailed
 from worker.clients.passage import Passage
 from worker.clients.response import Response
 from worker.clients.target import Target, compose
+from worker.clients.upload import Taken
 
 pytestmark = pytest.mark.anyio
 
@@ -185,6 +186,17 @@ async def test_a_peer_that_still_takes_the_request_is_not_silent() -> None:
     SlowUpload(line)
     assert await line.ask(b"", read=timedelta(milliseconds=10))
     assert response.complete
+
+
+async def test_a_peer_that_takes_no_more_is_silent_whatever_it_acknowledges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A system whose program has stopped reading goes on to acknowledge the probes of ours."""
+    monkeypatch.setattr("worker.clients.line.taken", lambda _: Taken(count=1_000, ago_s=0.0))
+    line = Line(passage=Passage(), answer=Response(body_limit=1_000, most_bytes=2_000))
+    SlowUpload(line)
+    with pytest.raises(Silence):
+        await asyncio.wait_for(line.ask(b"", read=timedelta(milliseconds=10)), timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])

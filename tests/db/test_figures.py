@@ -17,7 +17,7 @@ from worker.db.bounded import reading_within
 from worker.db.deliveries import State
 from worker.db.figures import Counts, GatewayFigures, read_counts, read_figures
 from worker.db.models import SunoTask
-from worker.db.session import Sessions
+from worker.db.session import Sessions, make_engine, make_sessions
 
 MINUTE = timedelta(minutes=1)
 ENDLESS = {
@@ -113,6 +113,16 @@ def test_counts(sessions: Sessions) -> None:
         finished_tasks=4,
         deliveries={State.PENDING: 1, State.DELIVERED: 2, State.DISCARDED: 1},
     )
+
+
+def test_the_limit_is_that_of_all_statements_together(postgresql_url: str) -> None:
+    """Many that are each short enough do not add up to a look of minutes."""
+    engine = make_engine(postgresql_url)
+    with reading_within(make_sessions(engine), limit=timedelta(seconds=0.5)) as session:
+        session.execute(text("SELECT pg_sleep(0.3)"))
+        with pytest.raises(OperationalError, match="statement timeout"):
+            session.execute(text("SELECT pg_sleep(0.3)"))
+    engine.dispose()
 
 
 def test_a_look_that_takes_too_long_is_given_up(sessions: Sessions, engine: Engine) -> None:

@@ -138,6 +138,7 @@ BAD_VALUES = [
     ),
     (f"{G}BASE_URL", "https://api..example.com", f"has a host that is no name and no address; {BASE_URL}"),
     (f"{G}BASE_URL", "https://h:70000", f"is no URL; {BASE_URL}"),
+    (f"{G}BASE_URL", "https://h:0", f"has port 0; {BASE_URL}"),
     (f"{G}BASE_URL", "https://u:hunter2@h", USER),
     (f"{G}BASE_URL", "https://h?key=hunter2", f"has something after ? or #; {BASE_URL} alone"),
     (f"{G}BASE_URL", "https://h/#", f"has something after ? or #; {BASE_URL} alone"),

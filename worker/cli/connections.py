@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import click
@@ -16,22 +17,27 @@ from sqlalchemy import make_url
 
 from worker import dead_letters
 from worker.cli.terminal import printable
-from worker.db.session import Sessions, make_engine, make_sessions
+from worker.db.session import GONE_AFTER, Sessions, make_engine, make_sessions
 from worker.settings import Settings
 
 MIGRATE = "run `suno-worker migrate` (or `suno-worker up`, which migrates first)"
 
 
 @contextmanager
-def open_database(settings: Settings, *, create: bool = False) -> Iterator[Sessions]:
-    """Give sessions on the configured database; a missing SQLite file is made only with `create`."""
+def open_database(
+    settings: Settings, *, create: bool = False, gone_after: timedelta = GONE_AFTER
+) -> Iterator[Sessions]:
+    """Give sessions on the configured database; a missing SQLite file is made only with `create`.
+
+    A PostgreSQL of which nothing is heard for `gone_after` is gone.
+    """
     url = settings.database_url
     missing = missing_file(url)
     if missing is not None:
         if not create:
             raise click.ClickException(f"there is no database at {printable(missing)}: {MIGRATE}")
         make_file(missing)
-    engine = make_engine(url)
+    engine = make_engine(url, gone_after=gone_after)
     try:
         yield make_sessions(engine)
     finally:

@@ -13,7 +13,7 @@ from worker.celery import QUEUES, known_secrets
 from worker.cli.connections import open_database
 from worker.cli.listening import HOST, port_option
 from worker.cli.terminal import examples
-from worker.metrics.exporter import Exporter
+from worker.metrics.exporter import GONE_AFTER, Exporter
 from worker.metrics.serving import PORT, serving
 from worker.settings import LogFormat, load_settings
 
@@ -42,7 +42,7 @@ def exporter(*, host: str, port: int) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    with open_database(settings) as sessions:
+    with open_database(settings, gone_after=GONE_AFTER) as sessions:
         collector = Exporter(sessions=sessions, queues=QUEUES, broker_url=settings.resolve_broker_url)
         try:
             with serving(collector, host=host, port=port) as url:

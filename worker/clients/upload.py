@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 from typing import Final
 
 # Of Linux' `struct tcp_info`, which only ever grows at its end: tcpi_last_ack_recv, tcpi_bytes_acked.
 _LAST_ACK: Final = struct.Struct("@56xI")
 _BYTES_ACKED: Final = struct.Struct("@120xQ")
-_TCP_INFO: Final[int | None] = getattr(socket, "TCP_INFO", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,11 +31,13 @@ class Taken:
 
 def taken(transport: asyncio.Transport) -> Taken | None:
     """Return what the peer has acknowledged, or None where the system does not say it."""
+    if sys.platform != "linux":  # FreeBSD has an option of this name too, and lays it out otherwise
+        return None
     sock = transport.get_extra_info("socket")
-    if sock is None or _TCP_INFO is None:
+    if sock is None:
         return None
     try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED.size)
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.size)
         (count,), (ago_ms,) = _BYTES_ACKED.unpack(info), _LAST_ACK.unpack_from(info)
     except (OSError, struct.error):
         return None

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
@@ -40,13 +41,13 @@ STATEMENTS_KEPT = 64
 
 CLOCK = "clock"  # key of a SQLite file's clock in the `info` of each connection to it
 
-# A PostgreSQL that went away without a word is noticed after about 20 s, not after the kernel's two hours.
+# A PostgreSQL that went away without a word is noticed after so long, not after the kernel's two hours.
+GONE_AFTER = timedelta(seconds=20)
 POSTGRESQL_OPTIONS = {
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 3,
     "keepalives_count": 3,
-    "tcp_user_timeout": 20_000,
     "application_name": "suno-worker",
     # Nobody waits without end: not for a row that a stranger's open transaction holds (its `worker.enqueue`
     # of the same id), not for a statement gone astray, not behind a worker that stopped in mid-transaction.
@@ -58,15 +59,17 @@ POSTGRESQL_OPTIONS = {
 Sessions = sessionmaker[Session]
 
 
-def make_engine(url: str | URL) -> Engine:
+def make_engine(url: str | URL, *, gone_after: timedelta = GONE_AFTER) -> Engine:
     """Return an engine for `url` (`sqlite:///…` or `postgresql+psycopg://…`); connects to nothing yet.
 
-    Its errors show statements without their values: a hook may carry a token.
+    A PostgreSQL of which nothing is heard for `gone_after` is gone. Errors show statements without their
+    values: a hook may carry a token.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
         return _sqlite_engine(parsed)
-    options = {name: value for name, value in POSTGRESQL_OPTIONS.items() if name not in parsed.query}
+    wanted = {**POSTGRESQL_OPTIONS, "tcp_user_timeout": round(gone_after.total_seconds() * 1000)}
+    options = {name: value for name, value in wanted.items() if name not in parsed.query}
     # No ping before use: it would add round trips to each transaction. A connection that died with its server
     # fails once and empties the pool; whoever has something to record tries again (`persist`).
     return create_engine(

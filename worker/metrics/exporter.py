@@ -2,8 +2,8 @@
 
 A part that fails is missing from the answer and counted in `exporter_errors_total`; the others are there. A
 database that is away is `database_up` 0 and no error of the scrape, so that an alert can tell the exporter's
-death from the database's. Each statement has a time limit: a look that would take longer is given up. The
-broker is read beside the database, so that the slower of the two and not their sum makes a scrape long.
+death from the database's. Each part has a time limit: one that would take longer is given up. The broker is
+read beside the database, so that the slower of the two and not their sum makes a scrape long.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ from worker.told import told
 
 T = TypeVar("T")
 
-# Prometheus gives up a scrape after 10 s by default: these, those of `Events` and the broker's stay below it.
+# Prometheus gives up a scrape after 10 s by default. These and those of `Events` together stay below it, and
+# the broker's beside them; a database that has gone silent ends the first that asks it, and so all of them.
+GONE_AFTER = timedelta(seconds=3)
 FIGURES_LIMIT = timedelta(seconds=3)
 COUNTS_LIMIT = timedelta(seconds=3)
 COUNTS_KEPT_FOR_S = 55.0  # a scrape each minute finds them old
