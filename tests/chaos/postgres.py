@@ -36,7 +36,6 @@ WITHIN_S = 15.0
 BUSY_EVERY_S = 0.2
 LONGEST_S = 30.0  # that a deadlock or a timeout is waited for
 LOCKED = ("poll_batches", "deliveries", "origins", "gateways", "suno_tasks")
-UNSERIALIZABLE = "could not serialize"
 DEADLOCKED = "deadlock detected"
 CANCELLED = "due to statement timeout"
 IMPATIENT = "-c statement_timeout=200ms"
