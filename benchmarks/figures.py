@@ -246,6 +246,6 @@ RATIOS = (
         scenario="enqueue",
         what="lines a second of `enqueue --file`, its start included",
         least=5_000,
-        limited_by="one process that checks, and inserts 100 lines in a transaction",
+        limited_by="one process that checks, and inserts 500 lines in a transaction",
     ),
 )

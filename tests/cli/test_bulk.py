@@ -111,17 +111,17 @@ def test_a_bad_line_never_spoils_the_next(cli: Cli, sessions: Sessions, bad: byt
 
 
 class TablesGoAway(io.BytesIO):
-    """A file of 250 lines; when line 150 is read, the table of Suno tasks disappears."""
+    """A file of 1,250 lines; when line 750 is read, the table of Suno tasks disappears."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__("".join(line(f"song-{number}") for number in range(1, 251)).encode())
+        super().__init__("".join(line(f"song-{number}") for number in range(1, 1251)).encode())
         self._engine = engine
         self._lines = 0
 
     def readline(self, size: int | None = -1, /) -> bytes:
         """Return the next line."""
         self._lines += 1
-        if self._lines == 150:
+        if self._lines == 750:
             with self._engine.begin() as connection:
                 connection.execute(text("ALTER TABLE suno_tasks RENAME TO hidden"))
         return super().readline(size)
@@ -132,9 +132,9 @@ def test_what_was_committed_before_a_failure_stays(cli: Cli, sessions: Sessions,
     result = cli("enqueue", "--file", "-", stdin=TablesGoAway(engine))
 
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: stopped at line 101; all lines before it are done")
+    assert result.stderr.startswith("Error: stopped at line 501; all lines before it are done")
     assert "suno-worker migrate" in result.stderr
     assert result.stderr.count("\n") == 1
     with engine.begin() as connection:
         connection.execute(text("ALTER TABLE hidden RENAME TO suno_tasks"))
-    assert watched(sessions) == {f"song-{number}" for number in range(1, 101)}
+    assert watched(sessions) == {f"song-{number}" for number in range(1, 501)}

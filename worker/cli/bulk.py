@@ -1,4 +1,4 @@
-"""`enqueue --file`: many requests, 100 lines in a transaction, with a bar where a person looks."""
+"""`enqueue --file`: many requests, 500 lines in a transaction, with a bar where a person looks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.db.session import Sessions
 from worker.intake import Enqueued, put_under_watch
 from worker.request import Policy, Refused, Request
 
-LINES_PER_TRANSACTION = 100
+LINES_PER_TRANSACTION = 500
 
 
 @dataclass(slots=True)
