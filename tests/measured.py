@@ -34,7 +34,8 @@ COUNTS: dict[str, dict[str, float]] = {
         "busy_in_flight": 2 * SLOTS,
     },
 }
-MAY_BE_ZERO = "task_row_writes_per_unchanged_poll"
+# What is rare, and a wait that may have been shorter than the interval.
+MAY_BE_ZERO = {"task_row_writes_per_unchanged_poll", "latency_p99_over_interval_s"}
 
 
 def measured(name: str) -> None:
@@ -46,4 +47,4 @@ def measured(name: str) -> None:
     assert figures.pop("rounds") == 1
     assert set(figures) == {one.key for one in (*RATIOS, *ABSOLUTES) if one.scenario == name}
     assert figures | COUNTS.get(name, {}) == figures
-    assert [key for key, value in figures.items() if value <= 0 and key != MAY_BE_ZERO] == []
+    assert [key for key, value in figures.items() if value <= 0 and key not in MAY_BE_ZERO] == []
