@@ -74,33 +74,25 @@ def lie_backwards(session: Session, model: type[PollBatch | SunoTask], ids: Sequ
         session.execute(update(model).where(model.id == row_id).values(action="MUSIC"))
 
 
-def test_batches_are_held_in_the_order_of_their_ids(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    ("model", "hold"), [(PollBatch, poll_batches.hold), (SunoTask, suno_tasks.hold)], ids=["batches", "tasks"]
+)
+def test_rows_are_held_in_the_order_of_their_ids(
+    bench: Bench, model: type[PollBatch | SunoTask], hold: Callable[..., object]
+) -> None:
     """Whichever way they are asked for, and however they lie."""
-    ids = [bench.add(f"t{number}") for number in range(ROWS)]
+    for number in range(ROWS):
+        bench.add(f"t{number}")
     with bench.sessions.begin() as session:
-        lie_backwards(session, PollBatch, ids)
+        ids = sorted(session.scalars(select(model.id)))
+        lie_backwards(session, model, ids)
 
+    assert len(ids) == ROWS
     assert locked_first(
         bench.sessions,
-        lambda session: poll_batches.hold(session, ids=ids[::-1]),
-        first=select(PollBatch.id).where(PollBatch.id == min(ids)),
-        others=select(PollBatch.id).where(PollBatch.id != min(ids)),
-    )
-
-
-def test_tasks_are_held_in_the_order_of_their_ids(bench: Bench) -> None:
-    """Whichever way they are asked for, and however they lie."""
-    names = [f"t{number}" for number in range(ROWS)]
-    bench.add(*names)
-    ids = [bench.task(name).id for name in names]
-    with bench.sessions.begin() as session:
-        lie_backwards(session, SunoTask, ids)
-
-    assert locked_first(
-        bench.sessions,
-        lambda session: suno_tasks.hold(session, ids=ids[::-1]),
-        first=select(SunoTask.id).where(SunoTask.id == min(ids)),
-        others=select(SunoTask.id).where(SunoTask.id != min(ids)),
+        lambda session: hold(session, ids=ids[::-1]),
+        first=select(model.id).where(model.id == min(ids)),
+        others=select(model.id).where(model.id != min(ids)),
     )
 
 

@@ -6,11 +6,10 @@ now, hands each claim to the event loop, and records outcomes in groups as they 
 its own slot and nothing else.
 
 A run ends when nothing is in flight, nothing is due, and nothing will be before Beat's next tick. What will
-be is waited for: that tick might come just before it, and the one after it a second late. It also stays while
-its caller awaits work that only a ring can tell of: a message through the broker would begin a new one, too
-late. After its budget a
-run also ends as soon as a successor has come to take over what is in flight; until one has, it goes on, so
-that nothing depends on the broker being there.
+be is waited for: that tick might come just before it, and the one after it a second late. It also stays
+while its caller awaits work that only a ring can tell of: a message through the broker would begin a new one,
+too late. After its budget a run also ends as soon as a successor has come to take over what is in flight;
+until one has, it goes on, so that nothing depends on the broker being there.
 
 Limits: SQL runs in the runner's thread, so one stream uses at most one core for it. More throughput is more
 worker processes.

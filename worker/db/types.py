@@ -42,34 +42,34 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class TextList(TypeDecorator[list[str]]):
-    """Texts in one parameter, to be asked with `statements.among`: an array on PostgreSQL, JSON on SQLite."""
+class _List(TypeDecorator[list[Any]]):
+    """Values in one parameter, asked with `statements.among`: an array on PostgreSQL, JSON on SQLite."""
 
     impl = Text
     cache_ok = True
+    _item: TypeEngine[Any]
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the database's own type."""
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(Text()))
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(self._item))
 
-    def process_bind_param(self, value: list[str] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's
         """Turn the list into what the driver takes."""
         return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
 
 
-class IdList(TypeDecorator[list[int]]):
-    """Numbers of rows in one parameter, as `TextList` has texts."""
+class TextList(_List):
+    """Texts in one parameter."""
 
-    impl = Text
     cache_ok = True
+    _item = Text()
 
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Return the database's own type."""
-        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else ARRAY(BigInteger()))
 
-    def process_bind_param(self, value: list[int] | None, dialect: Dialect) -> Any:  # noqa: ANN401 - the driver's
-        """Turn the list into what the driver takes."""
-        return msgspec.json.encode(value).decode() if dialect.name == "sqlite" else value
+class IdList(_List):
+    """Numbers of rows in one parameter."""
+
+    cache_ok = True
+    _item = BigInteger()
 
 
 # An origin's name, compared byte by byte on both databases: rows are locked in the order of their names, and
