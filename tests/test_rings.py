@@ -65,6 +65,20 @@ def test_rings_that_wait_become_one(publications: Publications) -> None:
     assert publications.begun.empty()
 
 
+def test_messages_that_come_together_are_passed_on_as_one(publications: Publications) -> None:
+    """Two processes with no slot free play no message back and forth; the next tick goes round again."""
+    publications.may_pass.set()
+    rings = Rings(expires_s=10)
+
+    published = []
+    for now in (100.0, 100.0, 100.4, 101.0):
+        rings.pass_on(tasks.deliver, now=now)
+        rings.ring(tasks.poll)  # behind whatever was passed on
+        published.append(list(iter(lambda: publications.begun.get(timeout=PATIENCE_S)[0], "suno.poll")))
+
+    assert published == [["suno.deliver"], [], [], ["suno.deliver"]]
+
+
 def test_a_ring_that_fails_harms_nobody(publications: Publications) -> None:
     """After a failed publication the next ring is published."""
     publications.failure = OSError("the broker is away")

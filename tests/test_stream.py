@@ -272,6 +272,51 @@ def test_a_ring_from_before_the_run_costs_no_second_look(portal: Portal) -> None
     assert desk.claims == [1]
 
 
+@pytest.mark.parametrize(
+    ("slots", "left", "passed_on"),
+    [
+        pytest.param(1, {}, 1, id="no slot is free"),
+        pytest.param(2, {"more": True, "others": True}, 1, id="others could take some"),
+        pytest.param(2, {"more": True, "full": True}, 0, id="nobody could take more"),
+        pytest.param(2, {}, 0, id="nothing is left"),
+    ],
+)
+def test_a_message_that_joins_is_passed_on_to_who_could_answer_it(
+    portal: Portal, slots: int, left: dict[str, bool], passed_on: int
+) -> None:
+    """A run with no slot for what is due gives the message away; one that took all that it may keeps it."""
+    desk = Desk(due=[0], held={0: asyncio.Event()})
+    whole, said = desk.claim, dict(left)
+    desk.claim = lambda *, free: replace(whole(free=free), **said)  # type: ignore[method-assign,arg-type]
+    stream = Stream(name="t", slots=slots, work=desk, submit=portal.submit)
+    passed: list[int] = []
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    assert desk.reached.acquire(timeout=WAIT_S)
+    end = time.monotonic() + WAIT_S
+    while slots == 1 and stream.ring():  # until the runner has counted the slot that it took
+        assert time.monotonic() < end
+    assert not stream.run(stop=threading.Event(), ring_successor=never, pass_on=lambda: passed.append(slots))
+    assert len(passed) == passed_on
+    said.clear()  # or the run would go on looking
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+
+
+def test_a_message_that_joins_a_run_about_to_stop_is_passed_on(portal: Portal) -> None:
+    """What it would have claimed is left to others, and they hear of it at once."""
+    desk = Desk(due=[0], held={0: asyncio.Event()})
+    stop = threading.Event()
+    stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
+    passed: list[str] = []
+    done = in_thread(lambda: stream.run(stop=stop, ring_successor=never))
+    assert desk.reached.acquire(timeout=WAIT_S)
+    stop.set()
+    assert not stream.run(stop=stop, ring_successor=never, pass_on=lambda: passed.append("on"))
+    assert passed == ["on"]
+    let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+
+
 def test_outcomes_are_expected_while_a_call_is_out(portal: Portal) -> None:
     """And neither before nor after."""
     desk = Desk(due=[0], held={0: asyncio.Event()})

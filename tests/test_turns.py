@@ -115,24 +115,43 @@ def test_a_new_origin_gets_four_and_more_with_each_delivery(hub: Sessions, now: 
 
 
 @pytest.mark.parametrize(
-    ("hot", "cold", "free", "more", "full"),
+    ("hot", "cold", "free", "more", "full", "others"),
     [
-        pytest.param(3, 0, 500, False, False, id="all taken"),
-        pytest.param(9, 0, 500, True, True, id="one at its limit"),
-        pytest.param(9, 9, 500, True, True, id="both at their limits"),
-        pytest.param(9, 9, 6, True, False, id="out of slots"),
+        pytest.param(3, 0, 500, False, False, False, id="all taken"),
+        pytest.param(9, 0, 500, True, True, False, id="one at its limit"),
+        pytest.param(9, 9, 500, True, True, False, id="both at their limits"),
+        pytest.param(9, 9, 6, True, False, True, id="out of slots"),
     ],
 )
 def test_a_claim_says_whether_another_may_take_more(
-    hub: Sessions, now: datetime, hot: int, cold: int, free: int, more: bool, full: bool
+    hub: Sessions, now: datetime, hot: int, cold: int, free: int, more: bool, full: bool, others: bool
 ) -> None:
-    """While all that is left is behind origins at their limits, no other claim is worth its statements."""
+    """While all that is left is behind origins at their limits, no other claim is worth its statements; what
+    is left only for want of slots, another process may take.
+    """
     add(hub, HOT, hot, at=now)
     add(hub, COLD, cold, at=now)
     with hub.begin() as session:
         terms = Terms(lease=LEASE, most=64, reserve=0, chance=0.9)
         claimed = claim_deliveries(session, free=free, terms=terms)
-    assert (claimed.more, claimed.full) == (more, full)
+    assert (claimed.more, claimed.full, claimed.others) == (more, full, others)
+
+
+@pytest.mark.parametrize("answers", [False, True])
+def test_what_may_not_use_the_reserve_is_left_to_others(hub: Sessions, now: datetime, answers: bool) -> None:
+    """With nothing but its reserve free a process cannot see what is due at hosts that have not answered
+    lately; it says so, also when it takes something of one that has.
+    """
+    add(hub, HOT, 1, at=now)
+    add(hub, COLD, 1, at=now)
+    change_origin(hub, COLD, concurrency=8)
+    due = now if answers else now + timedelta(hours=1)
+    change_origin(hub, COLD, next_claim_at=due)
+    with hub.begin() as session:
+        terms = Terms(lease=LEASE, most=64, reserve=20, chance=0.9)
+        claimed = claim_deliveries(session, free=20, terms=terms)
+    assert [lease.origin for lease in claimed.items] == [COLD] * answers
+    assert claimed.others
 
 
 def test_one_healthy_origin_reaches_the_full_speed(hub: Sessions, now: datetime) -> None:

@@ -94,7 +94,7 @@ class Dispatcher:
         """Have a run that is under way in this process look at once at what is due; False when none can.
 
         With nothing but the reserve free it looks too, and takes nothing of receivers that have not answered
-        lately. Another process that is idle then hears of those only by Beat, within a second.
+        lately. Another process that is idle then hears of those by the next message, within a second.
         """
         return self._stream.ring()
 
@@ -103,14 +103,16 @@ class Dispatcher:
         *,
         stop: threading.Event,
         ring_successor: Callable[[], None],
+        pass_on: Callable[[], None] = lambda: None,
         awaited: Callable[[], bool] = lambda: False,
     ) -> dict[str, object]:
         """Deliver what is due; return counts, or `{"joined": True}` when this process delivers already.
 
-        While results are `awaited`, it stays to be woken.
+        `pass_on` is called if it then has no slot for all that is due. While results are `awaited`, it stays
+        to be woken.
         """
         self._stop = stop
-        if not self._stream.run(stop=stop, ring_successor=ring_successor, awaited=awaited):
+        if not self._stream.run(stop=stop, ring_successor=ring_successor, pass_on=pass_on, awaited=awaited):
             return {"joined": True}
         counts, self._counts = self._counts, Counts()
         return asdict(counts)

@@ -3,6 +3,12 @@
 They are published from a thread of their own: while the broker is away one publication takes 5 to 6 s to
 fail, and whoever has just committed a result must not wait for that. Rings for the same task that come
 meanwhile become one. A ring that fails is no trouble: the next tick makes up for it.
+
+The broker hands messages to the workers in the order in which they came back for more. With two workers and
+two ticks a second that order never changes: one gets every `suno.poll`, the other every `suno.deliver`, also
+those for which it has no slot. So it passes such a message on, and the next in the line gets it. Each process
+does that once for all messages that come together: a message goes round all that are at work until it finds
+one that is not, or comes back to one that passed it on.
 """
 
 from __future__ import annotations
@@ -13,6 +19,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from celery import Task
+
+PASS_EVERY_S = 0.5  # less than Beat's tick, so that each may be passed on; far more than a round takes
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +33,7 @@ class Rings:
         self._expires_s = expires_s
         self._queue: SimpleQueue[Task[..., Any]] = SimpleQueue()
         self._queued: set[str] = set()
+        self._may_pass_at: dict[str, float] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
@@ -39,6 +48,15 @@ class Rings:
             if task.name not in self._queued:
                 self._queued.add(task.name)
                 self._queue.put(task)
+
+    def pass_on(self, task: Task[..., Any], *, now: float) -> None:
+        """Have `task` published for another process, unless that was done less than half a second ago."""
+        with self._lock:
+            may_pass = now >= self._may_pass_at.get(task.name, now)
+            if may_pass:
+                self._may_pass_at[task.name] = now + PASS_EVERY_S
+        if may_pass:
+            self.ring(task)
 
     def _publish_all(self) -> None:
         while True:

@@ -23,12 +23,10 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
-from queue import Empty, SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
+from worker.bell import Bell
 from worker.looks import LOOK_EVERY_S, Claimed, Looks
 from worker.shift import Shift
 
@@ -36,8 +34,6 @@ Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
 RUN_BUDGET = timedelta(seconds=30)
-GROUP = 200  # outcomes recorded together at most
-LINGER_S = 0.01  # how long an outcome waits for company: a transaction for one costs as much as for fifty
 
 logger = logging.getLogger(__name__)
 
@@ -62,22 +58,6 @@ class Submit(Protocol):
         """Start `coroutine`."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ring:
-    """Somebody says that work is due."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrived(Generic[Item, Outcome]):
-    item: Item
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    """A call is over; its slot is free."""
-
-
 class Stream(Generic[Item, Outcome]):
     """One process's flow of claims through a bounded number of slots."""
 
@@ -89,13 +69,14 @@ class Stream(Generic[Item, Outcome]):
         self._submit = submit
         self._shift = Shift()
         self._baton = threading.Lock()
-        self._bell: SimpleQueue[_Ring | _Arrived[Item, Outcome] | _Ended] = SimpleQueue()
+        self._bell: Bell[Item, Outcome] = Bell()
         self._calls: set[asyncio.Task[None]] = set()
         # Written only by the holder of the baton.
         self._in_flight = 0
         self._stop = threading.Event()
         self._is_busy = False
         self._due_at = math.inf
+        self._leaves_some = False
 
     @property
     def expects_outcomes(self) -> bool:
@@ -107,7 +88,7 @@ class Stream(Generic[Item, Outcome]):
 
     def ring(self) -> bool:
         """Wake the runner; False when there is none that may claim now."""
-        runs = self._shift.tell(ring=self._ring)
+        runs = self._shift.tell(ring=self._bell.ring)
         return runs and self._may_claim()
 
     def run(
@@ -116,15 +97,19 @@ class Stream(Generic[Item, Outcome]):
         stop: threading.Event,
         ring_successor: Callable[[], None],
         budget: timedelta = RUN_BUDGET,
+        pass_on: Callable[[], None] = lambda: None,
         awaited: Callable[[], bool] = lambda: False,
     ) -> bool:
         """Work until nothing is due; False when another run was under way and has been woken instead.
 
         `stop` ends claims at once; what is in flight is waited for and recorded. `ring_successor` is called
-        once when the budget is spent and there is still work. While work is `awaited`, a run with nothing to
-        do stays, to hear a ring at once.
+        once when the budget is spent and there is still work. `pass_on` is called when a run was under way
+        that cannot claim now, or leaves work that another process could take. While work is `awaited`, a run
+        with nothing to do stays, to hear a ring at once.
         """
-        if not self._shift.begin(ring=self._ring):
+        if not self._shift.begin(ring=self._bell.ring):
+            if self._leaves_some or not self._may_claim():
+                pass_on()
             return False
         with self._baton:
             self._stop = stop
@@ -136,9 +121,6 @@ class Stream(Generic[Item, Outcome]):
             finally:
                 self._is_busy = False
         return True
-
-    def _ring(self) -> None:
-        self._bell.put(_Ring())
 
     def _may_claim(self) -> bool:
         return not self._stop.is_set() and self._in_flight < self._slots
@@ -156,7 +138,7 @@ class Stream(Generic[Item, Outcome]):
             stopped = self._stop.is_set()
             self._is_busy = self._in_flight > 0 or (looks.expect_more and not stopped)
             stays = self._is_busy or (awaited() and not stopped)
-            if not stays and self._shift.end(unless=lambda: not (self._stop.is_set() or self._bell.empty())):
+            if not stays and self._shift.end(unless=lambda: self._bell.is_rung and not self._stop.is_set()):
                 return
             if now >= end and not rung:
                 rung = True
@@ -176,6 +158,7 @@ class Stream(Generic[Item, Outcome]):
         claimed = self._work.claim(free=self._slots - self._in_flight)
         due_in = math.inf if claimed.due_in is None else claimed.due_in.total_seconds()
         self._due_at = time.monotonic() + due_in
+        self._leaves_some = claimed.others
         if claimed.items:
             self._submit(self._start(claimed.items))
             self._in_flight += len(claimed.items)
@@ -191,36 +174,17 @@ class Stream(Generic[Item, Outcome]):
     async def _drive(self, item: Item) -> None:
         try:
             async for outcome in self._work.call(item):
-                self._bell.put(_Arrived(item, outcome))
+                self._bell.tell_outcome(item, outcome)
         except Exception:
             # A fault of ours: the row's lease ends by itself and it is tried again.
             logger.exception("%s: a call failed in an unforeseen way", self._name)
         finally:
-            self._bell.put(_Ended())
+            self._bell.tell_end()
 
     def _listen(self, *, wait: float) -> tuple[bool, bool]:
         """Wait for an event, record all that came; say whether it rang and whether a slot is free."""
-        events = self._events(wait=wait)
-        finished = [(event.item, event.outcome) for event in events if isinstance(event, _Arrived)]
-        ended = sum(isinstance(event, _Ended) for event in events)
-        self._in_flight -= ended
-        if finished:
-            self._work.record(finished)
-        return any(isinstance(event, _Ring) for event in events), ended > 0
-
-    def _events(self, *, wait: float) -> list[_Ring | _Arrived[Item, Outcome] | _Ended]:
-        """Wait for an event; then, while calls are out, a moment more for others to be recorded with it."""
-        events: list[_Ring | _Arrived[Item, Outcome] | _Ended] = []
-        out = self._in_flight
-        end = 0.0
-        with suppress(Empty):
-            while len(events) < 2 * GROUP:
-                left = end - time.monotonic() if events else wait
-                event = self._bell.get(timeout=left) if left > 0 else self._bell.get_nowait()
-                out -= isinstance(event, _Ended)
-                if not events and not isinstance(event, _Ring):
-                    end = time.monotonic() + LINGER_S
-                if out == 0:
-                    end = 0.0
-                events.append(event)
-        return events
+        heard = self._bell.listen(wait=wait, out=self._in_flight)
+        self._in_flight -= heard.ended
+        if heard.finished:
+            self._work.record(heard.finished)
+        return heard.rang, heard.ended > 0

@@ -97,7 +97,10 @@ def deliver(*_: object, **__: object) -> dict[str, Any]:
     """POST all results that are due."""
     return _unless_away(
         lambda opened: opened.dispatcher.run(
-            stop=stopping, ring_successor=lambda: rings.ring(deliver), awaited=opened.poller.expects_answers
+            stop=stopping,
+            ring_successor=lambda: rings.ring(deliver),
+            pass_on=lambda: rings.pass_on(deliver, now=time.monotonic()),
+            awaited=opened.poller.expects_answers,
         )
     )
 

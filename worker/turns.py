@@ -76,7 +76,7 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
     waiting = origins.take_due(session, limit=ORIGINS, proven_only=proven_only, now=now)
     turns = _turns(session, waiting=waiting, free=free, terms=terms, now=now)
     if not turns:
-        return Claimed(items=[], more=proven_only)
+        return Claimed(items=[], more=proven_only, others=proven_only)
     claims = _take(session, turns=turns, terms=terms, now=now)
     left = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
     leases = deliveries.read(session, claims=claims, now=now, until=now + terms.lease) if claims else []
@@ -85,6 +85,7 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
         items=leases,
         more=not looked_at_all or left is not Left.NOTHING,
         full=looked_at_all and left is Left.BEYOND_LIMITS,
+        others=proven_only or not looked_at_all or left is Left.WITHIN_LIMITS,
     )
 
 
