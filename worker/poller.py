@@ -75,8 +75,8 @@ class Poller:
     def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
         """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""
         self._stop = stop
-        # A message that joins is not passed on: one process has a slot for all that the gateways' limits, which
-        # hold over all workers, let through.
+        # A message that joins is not passed on: one process has a slot for all that the gateways' limits let
+        # through, and those hold over all workers.
         if not self._stream.run(stop=stop, ring_successor=ring_successor):
             return {"joined": True}
         counts, self._recorder.counts = self._recorder.counts, Counts()

@@ -7,8 +7,7 @@ import pytest
 from benchmarks.scenarios import SCENARIOS
 from tests.measured import CHEAP, measured
 
-# `busy` is left out: now and then its workers do not fill their last slots within a minute.
-SLOW = [name for name in SCENARIOS if name not in {*CHEAP, "busy"}]
+SLOW = [name for name in SCENARIOS if name not in CHEAP]
 
 
 @pytest.mark.timeout(240)  # a scenario has 180 s, and is given time to end
