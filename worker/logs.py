@@ -60,11 +60,18 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(level)
     logging.captureWarnings(capture=True)
+    _leave_out_what_no_line_shows()
     chatty_level = logging.NOTSET if root.level <= logging.DEBUG else logging.WARNING
     for name in CHATTY:
         logging.getLogger(name).setLevel(chatty_level)
     logging.getLogger(TELLTALE).setLevel(max(root.level, logging.INFO))
     return handler
+
+
+def _leave_out_what_no_line_shows() -> None:
+    """Spare each record its thread, process and caller: `LineFormatter` writes none of them."""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # noqa: SLF001 - documented all the same: "Optimization" in the Logging HOWTO
 
 
 class LineFormatter(logging.Formatter):

@@ -21,10 +21,10 @@ from enum import IntEnum
 from sqlalchemy.orm import Session
 
 from worker.core.origins import OriginHealth, capacity, is_proven, most_to_hold, next_claim_at, share
-from worker.db import deliveries, origins
+from worker.db import origins
 from worker.db.clock import read_now
 from worker.db.deliveries import Lease
-from worker.db.delivery_claims import Claim, claim
+from worker.db.delivery_claims import claim
 from worker.db.origins import InFlight
 from worker.looks import Claimed
 
@@ -77,9 +77,8 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
     turns = _turns(session, waiting=waiting, free=free, terms=terms, now=now)
     if not turns:
         return Claimed(items=[], more=proven_only, others=proven_only)
-    claims = _take(session, turns=turns, terms=terms, now=now)
-    left = _reschedule(session, turns=turns, claims=claims, terms=terms, now=now)
-    leases = deliveries.read(session, claims=claims, now=now, until=now + terms.lease) if claims else []
+    leases = _take(session, turns=turns, terms=terms, now=now)
+    left = _reschedule(session, turns=turns, leases=leases, terms=terms, now=now)
     looked_at_all = len(waiting) < ORIGINS
     return Claimed(
         items=leases,
@@ -129,7 +128,7 @@ def _share(
     return [one + other for one, other in zip(others, rest, strict=True)]
 
 
-def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: datetime) -> list[Claim]:
+def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: datetime) -> list[Lease]:
     until = now + terms.lease
     grants = {name: turn.granted for name, turn in turns.items()}
     if terms.chance >= FIRST_SHARE:
@@ -141,10 +140,10 @@ def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: dat
 
 
 def _reschedule(
-    session: Session, *, turns: Mapping[str, Turn], claims: Sequence[Claim], terms: Terms, now: datetime
+    session: Session, *, turns: Mapping[str, Turn], leases: Sequence[Lease], terms: Terms, now: datetime
 ) -> Left:
     """Set when each origin is looked at next; say what is due and may be sent, and was not taken."""
-    taken = Counter(one.origin for one in claims)
+    taken = Counter(one.origin for one in leases)
     first_due = origins.next_due(session, origins=turns)
     at: dict[str, datetime | None] = {}
     left = Left.NOTHING

@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -96,14 +96,18 @@ def plans(engine: Engine, run: Callable[[Session], object]) -> str:
     return "\n".join(lines)
 
 
-CLAIMS = [delivery_claims.Claim(id=id_, origin=ORIGIN, claims=1) for id_ in "ab"]
 CHANGES = [{"row_id": id_, "state_seen": "PENDING", "claims_seen": 1, "state": "DELIVERED"} for id_ in "ab"]
 
 
-def take(session: Session, *, first_only: bool) -> object:
+def take(session: Session, *, first_only: bool, now: datetime = NOW) -> object:
     """Claim deliveries of one origin."""
-    until = NOW + timedelta(minutes=1)
-    return delivery_claims.claim(session, grants={ORIGIN: 4}, first_only=first_only, until=until, now=NOW)
+    until = now + timedelta(minutes=1)
+    return delivery_claims.claim(session, grants={ORIGIN: 4}, first_only=first_only, until=until, now=now)
+
+
+def take_some(session: Session) -> None:
+    """Claim when some are due, so that they are read."""
+    assert take(session, first_only=False, now=NOW + timedelta(hours=1))
 
 
 def lock_thin(session: Session) -> object:
@@ -139,7 +143,7 @@ def lock_thin(session: Session) -> object:
         ("ix_deliveries_due", lambda s: take(s, first_only=False)),
         ("ix_deliveries_first", lambda s: take(s, first_only=True)),
         ("deliveries", lambda s: deliveries.hold(s, ids=["a", "b"])),
-        ("suno_tasks", lambda s: deliveries.read(s, claims=CLAIMS, now=NOW, until=NOW)),
+        ("suno_tasks", take_some),
         ("deliveries", lambda s: deliveries.write_if_state_seen(s, changes=CHANGES)),
         ("ix_poll_batches_due", lambda s: lateness.oldest_due_poll(s, now=NOW)),
         ("ix_deliveries_due", lambda s: lateness.oldest_due_delivery(s, now=NOW)),

@@ -26,6 +26,7 @@ def read_outcome(answer: Response) -> PostOutcome:
 def _excerpt(body: bytes) -> str:
     """Return `body`, at most 4 KiB, as text of at most 4 KiB for any terminal and both databases."""
     text = body.decode(errors="replace")
-    shown = "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+    if not text.replace("\n", "").replace("\t", "").isprintable():
+        text = "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
     # Each undecodable byte became three: cut again, and drop a last letter that this splits.
-    return shown.encode()[:EXCERPT_LIMIT].decode(errors="ignore")
+    return text.encode()[:EXCERPT_LIMIT].decode(errors="ignore")

@@ -108,18 +108,14 @@ def is_proven(health: OriginHealth) -> bool:
 
 def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetime) -> OriginHealth:
     """Return the origin's health after `outcome`, which was recorded at `now`."""
-    limited = replace(
-        health,
-        concurrency=_limit(health.concurrency, outcome, most=most),
-        delivered_at=now if is_delivered(outcome) else health.delivered_at,
-    )
+    concurrency = _limit(health.concurrency, outcome, most=most)
+    delivered_at = now if is_delivered(outcome) else health.delivered_at
+    if isinstance(outcome, Answered) and not _speaks_of_host(outcome):
+        return OriginHealth(concurrency=concurrency, delivered_at=delivered_at)
+    limited = replace(health, concurrency=concurrency, delivered_at=delivered_at)
     state = breaker(health, now=now)
-    if not _speaks_of_host(outcome):
-        if isinstance(outcome, Answered):
-            return replace(limited, failures=0, openings=0, open_until=None)
-        if state is not Breaker.PROBING:
-            return limited
-        # A probe that brought no answer has not shown that the host is back.
+    if not _speaks_of_host(outcome) and state is not Breaker.PROBING:
+        return limited  # a probe that brought no answer has not shown that the host is back
     if state is Breaker.OPEN:
         return limited  # in flight when it opened: they all say the same
     failures = min(health.failures + 1, FAILURES_TO_OPEN)

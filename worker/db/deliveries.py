@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import attrgetter
 from typing import Any
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from worker.core.lifecycle import Action, Status, Times
 from worker.core.webhook import Result
 from worker.db import origins
-from worker.db.delivery_claims import Claim
 from worker.db.many_rows import insert_rows
 from worker.db.models import Attempt, Delivery, SunoTask
 from worker.db.statements import among, run, table_of
@@ -106,7 +106,7 @@ _HELD = (
 
 def hold(session: Session, *, ids: Sequence[str]) -> dict[str, Held]:
     """Lock the rows in one order for all and return what they hold now."""
-    rows = run(session, _HELD, [{"ids": list(ids)}])
+    rows = run(session, _HELD, [{"ids": list(ids)}]).all()
     return {
         row.id: Held(state=State(row.state), claims=row.claims, attempt_count=row.attempt_count)
         for row in rows
@@ -143,39 +143,35 @@ def add_attempts(session: Session, *, rows: Sequence[Mapping[str, Any]]) -> None
     insert_rows(session, Attempt, rows)
 
 
-_READ = (
-    select(
-        Delivery.id,
-        Delivery.notify_hook,
-        Delivery.origin,
-        Delivery.trigger,
-        SunoTask.gateway,
-        SunoTask.task_id,
-        SunoTask.action,
-        SunoTask.status,
-        SunoTask.fail_reason,
-        SunoTask.progress,
-        SunoTask.upstream_submitted_at,
-        SunoTask.upstream_started_at,
-        SunoTask.upstream_finished_at,
-        SunoTask.data,
-    )
-    .join(SunoTask, SunoTask.id == Delivery.suno_task_id)
-    .where(among(Delivery.id, "ids"))
-    .order_by(Delivery.created_at)
+# Of a claimed delivery and its Suno task, all that its POST needs.
+LEASED = (
+    table_of(Delivery).c.id,
+    table_of(Delivery).c.notify_hook,
+    table_of(Delivery).c.origin,
+    table_of(Delivery).c.claims,
+    table_of(Delivery).c.trigger,
+    table_of(Delivery).c.created_at,
+    table_of(SunoTask).c.gateway,
+    table_of(SunoTask).c.task_id,
+    table_of(SunoTask).c.action,
+    table_of(SunoTask).c.status,
+    table_of(SunoTask).c.fail_reason,
+    table_of(SunoTask).c.progress,
+    table_of(SunoTask).c.upstream_submitted_at,
+    table_of(SunoTask).c.upstream_started_at,
+    table_of(SunoTask).c.upstream_finished_at,
+    table_of(SunoTask).c.data,
 )
 
 
-def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: datetime) -> list[Lease]:
-    """Return the claimed deliveries with their results, oldest first."""
-    numbers = {claim.id: claim.claims for claim in claims}
-    rows = run(session, _READ, [{"ids": list(numbers)}])
+def leases_of(rows: Sequence[Row[Any]], *, now: datetime, until: datetime) -> list[Lease]:
+    """Return what rows of `LEASED` say, oldest first."""
     return [
         Lease(
             id=row.id,
             gateway=row.gateway,
             origin=row.origin,
-            claims=numbers[row.id],
+            claims=row.claims,
             trigger=Trigger(row.trigger),
             claimed_at=now,
             leased_until=until,
@@ -194,5 +190,5 @@ def read(session: Session, *, claims: Sequence[Claim], now: datetime, until: dat
                 data=row.data,
             ),
         )
-        for row in rows
+        for row in sorted(rows, key=attrgetter("created_at"))
     ]
