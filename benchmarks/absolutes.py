@@ -22,7 +22,7 @@ PARTS = {
     "peak_mib": ("peak memory of the worker's processes, summed", "MiB"),
 }
 PEERS = {
-    "ours": f"ours, one worker process, {FULL.posts:,} webhooks",
+    "ours": f"ours, one worker process, {FULL.our_posts:,} webhooks",
     "outbound": f"django-outbound-webhooks, 4 relays, {FULL.outbound_posts:,} webhooks",
     "webhook": f"django-webhook, as documented, prefork 8, {FULL.webhook_posts:,} webhooks",
     "webhook_tuned": f"django-webhook, kept connections, the faster pool, {FULL.webhook_posts:,} webhooks",

@@ -99,7 +99,7 @@ def received(port: int, *, count: int, roots: Sequence[int]) -> dict[str, float]
 
 def run(sizes: Sizes) -> dict[str, float]:
     """Return the rates and their ratios."""
-    posts = {"ours": sizes.posts, "outbound": sizes.outbound_posts, "webhook": sizes.webhook_posts}
+    posts = {"ours": sizes.our_posts, "outbound": sizes.outbound_posts, "webhook": sizes.webhook_posts}
     posts |= dict.fromkeys(TUNED, sizes.webhook_posts)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in posts}
     with stage() as set_up:

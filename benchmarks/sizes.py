@@ -18,6 +18,7 @@ class Sizes:
     afternoon_tasks: int = 800
     posts: int = 4_000
     delivery_posts: int = 8_000
+    our_posts: int = 12_000  # beside other packages: each side works for two to three seconds
     outbound_posts: int = 200
     webhook_posts: int = 400
     pending: tuple[int, ...] = (10_000, 100_000, 1_000_000)
@@ -52,6 +53,7 @@ QUICK = Sizes(
     afternoon_tasks=40,
     posts=1_000,
     delivery_posts=1_000,
+    our_posts=1_000,
     outbound_posts=40,
     webhook_posts=60,
     pending=(1_000, 2_000, 5_000),

@@ -18,7 +18,7 @@ COUNTS: dict[str, dict[str, float]] = {
         "end_to_end_threads_webhooks": QUICK.afternoon_tasks,
     },
     "peers": {
-        "peers_ours_webhooks": QUICK.posts,
+        "peers_ours_webhooks": QUICK.our_posts,
         "peers_outbound_webhooks": QUICK.outbound_posts,
         "peers_webhook_webhooks": QUICK.webhook_posts,
         "peers_webhook_tuned_webhooks": QUICK.webhook_posts,
