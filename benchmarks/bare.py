@@ -22,7 +22,7 @@ from worker.clients.endpoint import Post
 from worker.clients.pool import Clients
 from worker.clients.portal import Portal
 from worker.core.addresses import Allow
-from worker.core.webhook import Answered
+from worker.core.verdicts import Answered
 
 TIMEOUT = timedelta(seconds=15)  # as WORKER_WEBHOOK_TIMEOUT is by default
 BODY = 2_500  # bytes

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from worker.clients.exchange import Exchange, exchange_of
 from worker.clients.passage import Passage
-from worker.core.webhook import PostOutcome
+from worker.core.verdicts import PostOutcome
 from worker.db import origins
 from worker.db.models import Attempt, Delivery, Gateway, Origin, PollBatch, SunoTask, Transition
 

@@ -18,7 +18,7 @@ from worker.clients.endpoint import Post
 from worker.clients.exchange import Exchange
 from worker.clients.portal import Portal
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 from worker.db.models import Attempt, Delivery, Origin
 from worker.db.session import Sessions
 from worker.dispatcher import Dispatcher

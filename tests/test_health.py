@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from tests.factory import ORIGIN, add_origin
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 from worker.db.session import Sessions
 from worker.health import log_breakers, record_outcomes
 

@@ -33,7 +33,8 @@ from worker.core.origins import (
 )
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE, SUSPECT_SCHEDULE
 from worker.core.signature import decode_secret, new_secret
-from worker.core.webhook import Answered, Delivered, Discarded, Result, Retry, Verdict, encode_body, judge
+from worker.core.verdicts import Answered, Delivered, Discarded, Retry, Verdict, judge
+from worker.core.webhook import Result, encode_body
 from worker.db.models import SunoTask
 from worker.db.session import make_engine, make_sessions
 from worker.dispatcher import RESERVE, SLOTS

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, event, func, select, text, update
 
 from tests.factory import add_delivery, add_gateway
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 from worker.db import deliveries, origins
 from worker.db.models import Delivery, Origin
 from worker.db.session import Sessions, make_engine, make_sessions

@@ -28,7 +28,7 @@ from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.lifecycle import Limits
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
-from worker.core.webhook import Answered
+from worker.core.verdicts import Answered
 from worker.core.wire import Fetch
 from worker.db.models import Delivery, Gateway, PollBatch, SunoTask
 from worker.db.session import Sessions

@@ -8,14 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, assert_never
 
 from worker.clients.exchange import Exchange
-from worker.core.webhook import (
-    Answered,
-    Delivered,
-    Discarded,
-    Failed,
-    Retry,
-    Verdict,
-)
+from worker.core.verdicts import Answered, Delivered, Discarded, Failed, Retry, Verdict
 from worker.db.deliveries import Held, Lease, State, Trigger
 from worker.told import told
 

@@ -19,16 +19,8 @@ from typing import Protocol
 from worker.attempts import enter, log_attempt
 from worker.clients.endpoint import Post
 from worker.clients.exchange import Exchange
-from worker.core.webhook import (
-    Delivered,
-    Discarded,
-    PostOutcome,
-    Retry,
-    Verdict,
-    encode_body,
-    headers,
-    judge,
-)
+from worker.core.verdicts import Delivered, Discarded, PostOutcome, Retry, Verdict, judge
+from worker.core.webhook import encode_body, headers
 from worker.db import deliveries
 from worker.db.clock import read_now
 from worker.db.deliveries import Held, Lease

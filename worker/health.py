@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from worker.advice import advice
 from worker.core.origins import OriginHealth, after
 from worker.core.schedule import cooldown
-from worker.core.webhook import PostOutcome
+from worker.core.verdicts import PostOutcome
 from worker.core.wire import Good, Reply, Trouble
 from worker.db import gateways, origins
 from worker.db.gateways import Health

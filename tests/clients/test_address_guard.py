@@ -19,7 +19,7 @@ from worker.clients.passage import Passage
 from worker.clients.response import Response
 from worker.clients.target import Target, compose
 from worker.core.addresses import Allow
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 
 pytestmark = pytest.mark.anyio
 

@@ -38,7 +38,7 @@ from tests.clients.peers import OK, Connection, Script, answer, answering, liste
 from worker.clients import endpoint
 from worker.clients.endpoint import EndpointClient, Post
 from worker.core.addresses import Allow
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 
 pytestmark = pytest.mark.anyio
 

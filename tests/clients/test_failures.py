@@ -10,7 +10,7 @@ from worker.clients.failures import explain
 from worker.clients.line import Closed, NoConnection, Silence
 from worker.clients.lookup import LookupFailed
 from worker.clients.response import NotHttp, TooMuch
-from worker.core.webhook import PostError
+from worker.core.verdicts import PostError
 
 # What real servers provoke is in test_endpoint.py; here is what only a sick machine or network would.
 

@@ -18,7 +18,7 @@ from worker.clients.endpoint import EndpointClient, Post
 from worker.clients.gateway import GatewayClient, GatewayTarget
 from worker.core.addresses import Allow
 from worker.core.lifecycle import Action
-from worker.core.webhook import Answered, Failed, PostError
+from worker.core.verdicts import Answered, Failed, PostError
 from worker.core.wire import Bad, Fetch
 
 pytestmark = pytest.mark.anyio

@@ -16,7 +16,7 @@ from worker.clients.endpoint import Post
 from worker.clients.pool import Clients, clients, close_clients
 from worker.clients.portal import Portal, PortalClosed
 from worker.core.addresses import Allow
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 
 TIMEOUT = timedelta(seconds=15)
 LOOPBACK = Allow.parse(["127.0.0.0/8"])

@@ -21,7 +21,7 @@ from worker.core.origins import (
     next_claim_at,
     share,
 )
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 MOST = 64

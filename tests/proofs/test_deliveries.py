@@ -36,7 +36,7 @@ from worker.clients.exchange import Exchange
 from worker.clients.portal import Portal
 from worker.core.addresses import Allow
 from worker.core.origins import OriginHealth, capacity
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 from worker.db import deliveries, origins
 from worker.db.deliveries import Lease, Owed, State
 from worker.db.models import Attempt, Delivery, Origin

@@ -26,7 +26,7 @@ from worker.clients.names import Names
 from worker.clients.passage import Passage, noting
 from worker.clients.response import Response
 from worker.clients.target import Peer
-from worker.core.webhook import PostError
+from worker.core.verdicts import PostError
 
 HAPPY_EYEBALLS_DELAY_S = 0.25  # before the next address of a name is tried beside the first, as RFC 8305 says
 

@@ -29,7 +29,7 @@ from worker.clients.response import Response
 from worker.clients.target import Target, compose
 from worker.core.addresses import Allow, read_literal
 from worker.core.hooks import BadHook, check_notify_hook, split_hook
-from worker.core.webhook import Failed, PostError, PostOutcome
+from worker.core.verdicts import Failed, PostError, PostOutcome
 
 CONNECT: Final = timedelta(seconds=5)
 READ: Final = timedelta(seconds=10)

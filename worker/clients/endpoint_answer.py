@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from worker.clients.response import Response
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 
 EXCERPT_LIMIT: Final = 4 * 1024
 RETRY_AFTER_LIMIT: Final = 64  # characters; both forms that the header may have are shorter

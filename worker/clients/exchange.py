@@ -7,7 +7,7 @@ from datetime import timedelta
 from hashlib import sha256
 
 from worker.clients.passage import Passage
-from worker.core.webhook import PostOutcome
+from worker.core.verdicts import PostOutcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from worker.clients.address_guard import ForbiddenAddress
 from worker.clients.line import NoConnection, Silence
 from worker.clients.lookup import LookupFailed
 from worker.clients.response import NotHttp, TooMuch
-from worker.core.webhook import Failed, PostError
+from worker.core.verdicts import Failed, PostError
 
 # By number first: not every number has a class of its own.
 _BY_ERRNO: Final = {

@@ -30,7 +30,7 @@ from worker.clients.passage import Passage
 from worker.clients.response import Response
 from worker.clients.target import Peer, Target, compose
 from worker.core.lifecycle import Action
-from worker.core.webhook import PostError
+from worker.core.verdicts import PostError
 from worker.core.wire import Bad, Fetch, Reply, Trouble, read_batch, read_single
 from worker.version import __version__
 

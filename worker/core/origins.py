@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import assert_never
 
-from worker.core.webhook import Answered, Failed, PostError, PostOutcome, is_delivered, is_transient
+from worker.core.verdicts import Answered, Failed, PostError, PostOutcome, is_delivered, is_transient
 
 FIRST_LIMIT = 4
 COLD_LIMIT = 16

@@ -11,7 +11,7 @@ from enum import StrEnum
 from prometheus_client import Counter, Histogram, Metric
 
 from worker.core.lifecycle import TERMINAL, Status
-from worker.core.webhook import PostError
+from worker.core.verdicts import PostError
 from worker.db.deliveries import Trigger
 from worker.db.tail import Moved, Tried
 from worker.metrics.gauges import PREFIX

@@ -90,6 +90,6 @@ class Attempt(Base):
     request_bytes: Mapped[int]  # size of the body that was sent
     request_sha256: Mapped[str] = mapped_column(String(64))  # of that body, in hexadecimal
     status_code: Mapped[int | None]  # None: no status line came; then `error` says why
-    error: Mapped[str | None] = mapped_column(String(32))  # a word of core.webhook.PostError
+    error: Mapped[str | None] = mapped_column(String(32))  # a word of core.verdicts.PostError
     detail: Mapped[str | None] = mapped_column(Text)  # start of the answer, or more about the error
     next_attempt_at: Mapped[datetime | None]  # when the next attempt was due after this one
