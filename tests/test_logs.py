@@ -29,8 +29,10 @@ logger = logging.getLogger("worker.of.this.test")
 
 
 @pytest.fixture(autouse=True)
-def logging_as_before() -> Iterator[None]:
+def logging_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put the logging of the test run back."""
+    for name in logs.LEFT_OUT:
+        monkeypatch.setattr(logging, name, getattr(logging, name))
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     levels = {name: logging.getLogger(name).level for name in (*logs.CHATTY, logs.TELLTALE)}
