@@ -29,8 +29,9 @@ from worker.db import (
 )
 from worker.db.cursor import Cursor
 from worker.db.deliveries import State
-from worker.db.models import Delivery
+from worker.db.models import Delivery, SunoTask
 from worker.db.session import make_engine, make_sessions
+from worker.db.statements import table_of
 
 # They share two filled databases.
 pytestmark = pytest.mark.xdist_group("query_plans")
@@ -186,21 +187,26 @@ def test_a_claim_of_a_backlog_reads_what_it_takes(postgresql_url: str) -> None:
     engine = make_engine(postgresql_url)
     with make_sessions(engine).begin() as session:
         add_gateway(session)
-        first = add_delivery(session, origin="https://h0.example:443", next_attempt_at=NOW)
-        own = {"id", "origin", "suno_task_id"}
-        names = [column.name for column in Delivery.__table__.columns if column.name not in own]
-        copied = ", ".join(names)
-        session.execute(text("ALTER TABLE deliveries DROP CONSTRAINT uq_deliveries_suno_task_id_event"))
+        add_delivery(session, origin="https://h0.example:443", next_attempt_at=NOW)
+        task, delivery = (
+            ", ".join(column.name for column in table_of(model).columns if column.name not in own)
+            for model, own in ((SunoTask, {"id", "task_id"}), (Delivery, {"id", "origin", "suno_task_id"}))
+        )
         session.execute(
             text(
-                f"INSERT INTO deliveries (id, origin, suno_task_id, {copied})"  # noqa: S608 - columns of ours
-                f" SELECT 'd' || n, 'https://h' || n % 4 || '.example:443', suno_task_id, {copied}"
-                " FROM deliveries, generate_series(1, 20000) n WHERE id = :first"
-            ),
-            {"first": first},
+                f"INSERT INTO suno_tasks (task_id, {task})"  # noqa: S608 - columns of ours
+                f" SELECT 't' || n, {task} FROM suno_tasks, generate_series(1, 20000) n"
+            )
+        )
+        session.execute(
+            text(
+                f"INSERT INTO deliveries (id, origin, suno_task_id, {delivery})"  # noqa: S608 - columns of ours
+                f" SELECT 'd' || task, 'https://h' || task % 4 || '.example:443', task, {delivery}"
+                " FROM deliveries, (SELECT id AS task FROM suno_tasks) tasks WHERE task != suno_task_id"
+            )
         )
     with engine.begin() as connection:
-        connection.execute(text("ANALYZE deliveries"))
+        connection.execute(text("ANALYZE deliveries, suno_tasks"))
     grants = {f"https://h{number}.example:443": 6 for number in range(4)}
     until = NOW + timedelta(minutes=1)
 
@@ -212,4 +218,5 @@ def test_a_claim_of_a_backlog_reads_what_it_takes(postgresql_url: str) -> None:
     engine.dispose()
 
     assert "ix_deliveries_due" in plan or "ix_deliveries_first" in plan
-    assert "Seq Scan on deliveries" not in plan
+    assert "pk_suno_tasks" in plan
+    assert "Seq Scan" not in plan
