@@ -5,7 +5,7 @@
 #   make test-system   the tests that need a browser, Prometheus, systemd or minutes; installs those on Debian, as root
 #   make chaos    break everything for an hour, count what is lost, and write README's table
 #   make fuzz     throw bytes at the reading of gateways' answers for 60 s (SECONDS=600 for longer)
-#   make bench    measure, beside the peers, in less than half an hour (QUICK=1: see in 3 that all of it runs)
+#   make bench    measure, beside the peers, in about half an hour (QUICK=1: see in 3 that all of it runs)
 #   make check    ruff, mypy, import-linter
 #   make audit    ask a public service for known weaknesses of the installed packages
 #   make format   let ruff rewrite what it can

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime
 
 from sqlalchemy import insert, text
 
+from benchmarks.gateway import DATA
 from worker.db import origins
 from worker.db.models import Gateway
 from worker.db.session import make_engine, make_sessions
@@ -36,7 +36,6 @@ def fill(
     makes them due. `beside` leaves what is there. A task's id is `t` and its number.
     """
     engine = make_engine(database)
-    data = json.dumps([{"id": "x" * 36, "audio_url": "y" * 100, "prompt": "z" * 2000}])
     now = datetime.now(UTC)
     names = [f"http://127.0.0.1:{port}" for port in ports]
     with make_sessions(engine).begin() as session:
@@ -44,7 +43,7 @@ def fill(
         if not beside:
             session.execute(text(EMPTY))
             session.execute(insert(Gateway).values(name="hub"))
-        wanted = {"data": data, "now": now, "count": count, "due": count if due else WARM_UP}
+        wanted = {"data": DATA, "now": now, "count": count, "due": count if due else WARM_UP}
         session.execute(text(OWE), wanted | {"names": names, "hosts": len(names)})
         origins.make_due(session, origins=names, now=now)
         if known:

@@ -96,7 +96,7 @@ RATIOS = (
         what="worker CPU of a delivery (claim, sign, POST, judge, record, log), over that of one bare POST",
         unit="×",
         most=1.3,
-        limited_by="the POST is a third of it; the record, the claim and the log line are most of the rest",
+        limited_by="the POST is a quarter of it; the record, the claim and the log line are most of the rest",
     ),
     Figure(
         key="delivery_cpu_over_bare_post_all_in",
@@ -108,7 +108,7 @@ RATIOS = (
     Figure(
         key="rate_ratio_ours_over_django_outbound_webhooks",
         scenario="peers",
-        what="deliveries a second, ours over django-outbound-webhooks with 4 relays",
+        what="deliveries a second to one receiver, our one worker over 4 relays of django-outbound-webhooks",
         unit="×",
         least=20,
         limited_by="theirs: a client with its TLS context built for each delivery, one at a time in a relay",
@@ -116,7 +116,8 @@ RATIOS = (
     Figure(
         key="rate_ratio_ours_over_django_webhook",
         scenario="peers",
-        what="deliveries a second, ours over django-webhook as its documents set it up",
+        what="deliveries a second to one receiver, our one worker over django-webhook as its documents set "
+        "it up, with 8 processes",
         unit="×",
         least=20,
         limited_by="theirs: for each delivery a Celery task and new connections to database and receiver",
@@ -124,8 +125,8 @@ RATIOS = (
     Figure(
         key="rate_ratio_ours_over_django_webhook_tuned",
         scenario="peers",
-        what="deliveries a second, ours over django-webhook with kept database connections and the faster of "
-        "8 processes and 64 threads",
+        what="the same, over django-webhook with kept database connections and the faster of 8 processes and "
+        "64 threads",
         unit="×",
         limited_by="theirs: for each delivery a Celery task and a new connection to the receiver",
     ),

@@ -1,9 +1,11 @@
 """Deliveries per second from a full outbox: ours beside the two packages that Django's users would pick.
 
 The webhooks are owed before anybody works. The rate is the receiver's own count from the moment at which a
-fifth of them had come, when all processes of a side are up. Ours is one worker process; each of the others
-gets as many as its documents say make it faster, over both cores. django-webhook *tuned* keeps its database
-connections, with a pool of 8 processes or of 64 threads: the faster one counts, round by round.
+fifth of them had come, when all processes of a side are up. Each side is owed what keeps it busy for some
+seconds, ours more than theirs, so that no rate is that of a moment; the bodies are the same. Ours is one
+worker process; each of the others gets as many as its documents say make it faster, over both cores.
+django-webhook *tuned* keeps its database connections, with a pool of 8 processes or of 64 threads: the
+faster one counts, round by round.
 """
 
 from __future__ import annotations

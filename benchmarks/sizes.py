@@ -9,7 +9,7 @@ from benchmarks.bare import TIMEOUT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
-    """Counts and seconds; the full ones make less than half an hour on two cores."""
+    """Counts and seconds; the full ones make about half an hour on two cores."""
 
     rounds: int = 5
     interval_s: float = 5  # between two polls, for both sides
@@ -18,7 +18,7 @@ class Sizes:
     afternoon_tasks: int = 800
     posts: int = 4_000
     delivery_posts: int = 8_000
-    our_posts: int = 12_000  # beside other packages: each side works for two to three seconds
+    our_posts: int = 12_000  # beside other packages: about as many seconds of work as theirs
     outbound_posts: int = 200
     webhook_posts: int = 400
     pending: tuple[int, ...] = (10_000, 100_000, 1_000_000)
