@@ -49,9 +49,10 @@ What it needs to see a task through, from its row to its delivered webhook, with
 - **PostgreSQL** is the one part that is not added to by starting another. Its cores, above, are what one
   server gives; beyond them, give each group of gateways a database and workers of its own: tasks of different
   gateways never meet in a statement.
-- **Redis** carries doorbells, Beat's few in a second and at most one after each recorded answer that finished
-  a task, and whatever `suno.enqueue` messages there are; one small server is enough at any size above as long
-  as bulk senders write rows.
+- **Redis** carries doorbells: Beat's few in a second, at most one after each recorded answer that finished a
+  task, and at most four a second from each worker whose slots are full, which passes them on. And whatever
+  `suno.enqueue` messages there are; one small server is enough at any size above as long as bulk senders
+  write rows.
 - **Partitioning** is a matter of retention: {days} days at {rate:,} completions/s would be {rows} billion
   finished tasks. Set `WORKER_RETENTION` to hours there; deleting what is past it costs as much as writing
   it. Partitions by day, dropped whole, are what to add at these rates; the schema has none today.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -50,6 +51,7 @@ class Line:
         end = time.monotonic() + PATIENCE_S
         while self._waiting() < 2:
             assert time.monotonic() < end, "not both workers wait for messages"
+            threading.Event().wait(0.01)
 
     def _waiting(self) -> int:
         info = self.broker.info("clients")

@@ -79,6 +79,27 @@ def test_messages_that_come_together_are_passed_on_as_one(publications: Publicat
     assert published == [["suno.deliver"], [], [], ["suno.deliver"]]
 
 
+def test_a_message_goes_round_as_long_as_each_may_pass_it_on(publications: Publications) -> None:
+    """Three processes without a free slot, a hop of 0.1 s: each publishes once for each tick."""
+    publications.may_pass.set()
+    line = [Rings(expires_s=10) for _ in range(3)]
+
+    hops = []
+    for tick in (100.0, 101.0):
+        taken = 0
+        while True:
+            rings = line[taken % 3]
+            rings.pass_on(tasks.deliver, now=tick + taken / 10)
+            rings.ring(tasks.poll)  # behind whatever was passed on
+            if publications.begun.get(timeout=PATIENCE_S)[0] == "suno.poll":
+                break
+            assert publications.begun.get(timeout=PATIENCE_S)[0] == "suno.poll"
+            taken += 1
+        hops.append(taken)
+
+    assert hops == [3, 3]
+
+
 def test_a_ring_that_fails_harms_nobody(publications: Publications) -> None:
     """After a failed publication the next ring is published."""
     publications.failure = OSError("the broker is away")

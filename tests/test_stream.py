@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -276,7 +277,7 @@ def test_a_ring_from_before_the_run_costs_no_second_look(portal: Portal) -> None
     ("slots", "left", "passed_on"),
     [
         pytest.param(1, {}, 1, id="no slot is free"),
-        pytest.param(2, {"more": True, "others": True}, 1, id="others could take some"),
+        pytest.param(2, {"more": True, "leaves_some": True}, 1, id="others could take some"),
         pytest.param(2, {"more": True, "full": True}, 0, id="nobody could take more"),
         pytest.param(2, {}, 0, id="nothing is left"),
     ],
@@ -314,6 +315,29 @@ def test_a_message_that_joins_a_run_about_to_stop_is_passed_on(portal: Portal) -
     assert not stream.run(stop=stop, ring_successor=never, pass_on=lambda: passed.append("on"))
     assert passed == ["on"]
     let_go(portal, desk.held[0])
+    assert done.result(timeout=WAIT_S)
+
+
+def test_a_message_that_joins_a_run_that_does_not_listen_is_passed_on(portal: Portal) -> None:
+    """A record may wait long for a database that is away only here: the second message finds that out."""
+    desk = Desk(due=[0])
+    recording, may_record = threading.Event(), threading.Event()
+
+    def record(finished: Sequence[tuple[int, int]]) -> None:
+        del finished
+        recording.set()
+        may_record.wait(WAIT_S)
+
+    desk.record = record  # type: ignore[method-assign]
+    stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+    assert recording.wait(WAIT_S)
+    passed: list[int] = []
+    for number in (1, 2):
+        join = partial(stream.run, stop=threading.Event(), ring_successor=never)
+        assert not join(pass_on=partial(passed.append, number))
+    assert passed == [2]
+    may_record.set()
     assert done.result(timeout=WAIT_S)
 
 

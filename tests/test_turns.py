@@ -115,7 +115,7 @@ def test_a_new_origin_gets_four_and_more_with_each_delivery(hub: Sessions, now: 
 
 
 @pytest.mark.parametrize(
-    ("hot", "cold", "free", "more", "full", "others"),
+    ("hot", "cold", "free", "more", "full", "leaves_some"),
     [
         pytest.param(3, 0, 500, False, False, False, id="all taken"),
         pytest.param(9, 0, 500, True, True, False, id="one at its limit"),
@@ -124,7 +124,7 @@ def test_a_new_origin_gets_four_and_more_with_each_delivery(hub: Sessions, now: 
     ],
 )
 def test_a_claim_says_whether_another_may_take_more(
-    hub: Sessions, now: datetime, hot: int, cold: int, free: int, more: bool, full: bool, others: bool
+    hub: Sessions, now: datetime, hot: int, cold: int, free: int, more: bool, full: bool, leaves_some: bool
 ) -> None:
     """While all that is left is behind origins at their limits, no other claim is worth its statements; what
     is left only for want of slots, another process may take.
@@ -134,7 +134,7 @@ def test_a_claim_says_whether_another_may_take_more(
     with hub.begin() as session:
         terms = Terms(lease=LEASE, most=64, reserve=0, chance=0.9)
         claimed = claim_deliveries(session, free=free, terms=terms)
-    assert (claimed.more, claimed.full, claimed.others) == (more, full, others)
+    assert (claimed.more, claimed.full, claimed.leaves_some) == (more, full, leaves_some)
 
 
 @pytest.mark.parametrize("answers", [False, True])
@@ -151,7 +151,7 @@ def test_what_may_not_use_the_reserve_is_left_to_others(hub: Sessions, now: date
         terms = Terms(lease=LEASE, most=64, reserve=20, chance=0.9)
         claimed = claim_deliveries(session, free=20, terms=terms)
     assert [lease.origin for lease in claimed.items] == [COLD] * answers
-    assert claimed.others
+    assert claimed.leaves_some
 
 
 def test_one_healthy_origin_reaches_the_full_speed(hub: Sessions, now: datetime) -> None:

@@ -48,15 +48,22 @@ class Bell(Generic[Item, Outcome]):
 
     def __init__(self) -> None:
         """Begin with nothing to hear."""
+        self._rung = False
         self._events: SimpleQueue[_Ring | _Arrived[Item, Outcome] | _Ended] = SimpleQueue()
 
     @property
-    def is_rung(self) -> bool:
-        """Whether something waits to be heard."""
+    def has_news(self) -> bool:
+        """Whether something waits to be heard: a ring, an outcome or an end."""
         return not self._events.empty()
+
+    @property
+    def is_rung(self) -> bool:
+        """Whether somebody has rung and was not heard yet; now and then False although one was."""
+        return self._rung
 
     def ring(self) -> None:
         """Say that work is due."""
+        self._rung = True
         self._events.put(_Ring())
 
     def tell_outcome(self, item: Item, outcome: Outcome) -> None:
@@ -70,8 +77,11 @@ class Bell(Generic[Item, Outcome]):
     def listen(self, *, wait: float, out: int) -> Heard[Item, Outcome]:
         """Wait for an event; then, while any of `out` calls is out, a moment more for what comes with it."""
         events = self._gather(wait=wait, out=out)
+        rang = any(isinstance(event, _Ring) for event in events)
+        if rang:
+            self._rung = False
         return Heard(
-            rang=any(isinstance(event, _Ring) for event in events),
+            rang=rang,
             finished=[(event.item, event.outcome) for event in events if isinstance(event, _Arrived)],
             ended=sum(isinstance(event, _Ended) for event in events),
         )

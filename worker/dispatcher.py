@@ -100,8 +100,8 @@ class Dispatcher:
     ) -> dict[str, object]:
         """Deliver what is due; return counts, or `{"joined": True}` when this process delivers already.
 
-        `pass_on` is called if it then has no slot for all that is due. While results are `awaited`, it stays
-        to be woken.
+        `pass_on` is called if the run that it joins has no slot for all that is due, or is held up. While
+        results are `awaited`, a run stays to be woken.
         """
         self._stop = stop
         if not self._stream.run(stop=stop, ring_successor=ring_successor, pass_on=pass_on, awaited=awaited):
@@ -121,7 +121,7 @@ class Dispatcher:
             if not is_passing(error):
                 raise
             logger.warning("the database is away; nothing was claimed: %s", describe(error))
-            return Claimed(items=[], more=False)
+            return Claimed(items=[], more=False, leaves_some=True)  # another process may still reach it
 
     async def call(self, item: Lease) -> AsyncIterator[Exchange]:
         """Sign and POST."""

@@ -18,17 +18,17 @@ LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits fo
 class Claimed(Generic[Item]):
     """What a claim took.
 
-    `more`: it was held back by a limit, so freed slots are worth another look. `full`: nothing else is worth
-    one, for until an outcome is recorded the limits let no more through. `others`: another process with free
-    slots might take some of what is left. `due_in`: how long until what is not due yet will be; None where
-    nobody can say.
+    `more`: it was held back by a limit, so freed slots are worth another look. `full`: nothing else is
+    worth one, for until an outcome is recorded the limits let no more through. `leaves_some`: another
+    process with free slots might take some of what is left. `due_in`: how long until what is not due
+    yet will be; None where nobody can say.
     """
 
     items: Sequence[Item]
     more: bool
     due_in: timedelta | None = None
     full: bool = False
-    others: bool = False
+    leaves_some: bool = False
 
 
 @dataclass(slots=True)

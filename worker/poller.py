@@ -72,12 +72,20 @@ class Poller:
         """Whether an answer may come to this process before Beat's next tick."""
         return self._stream.expects_outcomes
 
-    def run(self, *, stop: threading.Event, ring_successor: Callable[[], None]) -> dict[str, object]:
-        """Poll what is due; return counts, or `{"joined": True}` when this process polls already."""
+    def run(
+        self,
+        *,
+        stop: threading.Event,
+        ring_successor: Callable[[], None],
+        pass_on: Callable[[], None] = lambda: None,
+    ) -> dict[str, object]:
+        """Poll what is due; return counts, or `{"joined": True}` when this process polls already.
+
+        `pass_on` is called if the run that it joins cannot claim now. What a claim leaves, nobody else may
+        take: a process has slots for all that the gateways' limits, which hold over all workers, let through.
+        """
         self._stop = stop
-        # A message that joins is not passed on: one process has a slot for all that the gateways' limits let
-        # through, and those hold over all workers.
-        if not self._stream.run(stop=stop, ring_successor=ring_successor):
+        if not self._stream.run(stop=stop, ring_successor=ring_successor, pass_on=pass_on):
             return {"joined": True}
         counts, self._recorder.counts = self._recorder.counts, Counts()
         return asdict(counts)

@@ -6,9 +6,9 @@ meanwhile become one. A ring that fails is no trouble: the next tick makes up fo
 
 The broker hands messages to the workers in the order in which they came back for more. With two workers and
 two ticks a second that order never changes: one gets every `suno.poll`, the other every `suno.deliver`, also
-those for which it has no slot. So it passes such a message on, and the next in the line gets it. Each process
-does that once for all messages that come together: a message goes round all that are at work until it finds
-one that is not, or comes back to one that passed it on.
+those for which it has no slot. So it passes such a message on, and the next in the line gets it, and so on
+until one is free. Each process does so at most twice a second for each task: while all are at work, that many
+messages go round, and a single worker gets its own back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from celery import Task
 
-PASS_EVERY_S = 0.5  # less than Beat's tick, so that each may be passed on; far more than a round takes
+PASS_EVERY_S = 0.5  # less than Beat's tick, so that each may be passed on
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,10 @@ class Rings:
                 self._queue.put(task)
 
     def pass_on(self, task: Task[..., Any], *, now: float) -> None:
-        """Have `task` published for another process, unless that was done less than half a second ago."""
+        """Have `task` published for another process, unless that was done less than half a second ago.
+
+        `now` is in seconds of the monotonic clock.
+        """
         with self._lock:
             may_pass = now >= self._may_pass_at.get(task.name, now)
             if may_pass:

@@ -1,7 +1,8 @@
 """Keep a process's slots filled: claim, call, record, each outcome as it comes.
 
 A *stream* belongs to a process and is shared by the Celery messages that ring it. One message at a time
-runs it; another that arrives meanwhile only wakes the runner. A run claims no more than has a free slot
+runs it; another that arrives meanwhile wakes the runner, and goes on to another process if that cannot take
+all that is due. A run claims no more than has a free slot
 now, hands each claim to the event loop, and records outcomes in groups as they arrive; a slow peer so holds
 its own slot and nothing else.
 
@@ -104,11 +105,12 @@ class Stream(Generic[Item, Outcome]):
 
         `stop` ends claims at once; what is in flight is waited for and recorded. `ring_successor` is called
         once when the budget is spent and there is still work. `pass_on` is called when a run was under way
-        that cannot claim now, or leaves work that another process could take. While work is `awaited`, a run
-        with nothing to do stays, to hear a ring at once.
+        that cannot claim now, has not yet heard of an earlier message, or leaves work that another process
+        could take. While work is `awaited`, a run with nothing to do stays, to hear a ring at once.
         """
+        is_deaf = self._bell.is_rung  # to the message before this one
         if not self._shift.begin(ring=self._bell.ring):
-            if self._leaves_some or not self._may_claim():
+            if is_deaf or self._leaves_some or not self._may_claim():
                 pass_on()
             return False
         with self._baton:
@@ -138,7 +140,7 @@ class Stream(Generic[Item, Outcome]):
             stopped = self._stop.is_set()
             self._is_busy = self._in_flight > 0 or (looks.expect_more and not stopped)
             stays = self._is_busy or (awaited() and not stopped)
-            if not stays and self._shift.end(unless=lambda: self._bell.is_rung and not self._stop.is_set()):
+            if not stays and self._shift.end(unless=lambda: self._bell.has_news and not self._stop.is_set()):
                 return
             if now >= end and not rung:
                 rung = True
@@ -158,7 +160,7 @@ class Stream(Generic[Item, Outcome]):
         claimed = self._work.claim(free=self._slots - self._in_flight)
         due_in = math.inf if claimed.due_in is None else claimed.due_in.total_seconds()
         self._due_at = time.monotonic() + due_in
-        self._leaves_some = claimed.others
+        self._leaves_some = claimed.leaves_some
         if claimed.items:
             self._submit(self._start(claimed.items))
             self._in_flight += len(claimed.items)

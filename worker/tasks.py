@@ -88,7 +88,11 @@ def enqueue(self: Task[..., Any], /, *positional: object, **arguments: object) -
 def poll(*_: object, **__: object) -> dict[str, Any]:
     """Ask the gateways about all that is due."""
     return _unless_away(
-        lambda opened: opened.poller.run(stop=stopping, ring_successor=lambda: rings.ring(poll))
+        lambda opened: opened.poller.run(
+            stop=stopping,
+            ring_successor=lambda: rings.ring(poll),
+            pass_on=lambda: rings.pass_on(poll, now=time.monotonic()),
+        )
     )
 
 

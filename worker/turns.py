@@ -76,7 +76,7 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
     waiting = origins.take_due(session, limit=ORIGINS, proven_only=proven_only, now=now)
     turns = _turns(session, waiting=waiting, free=free, terms=terms, now=now)
     if not turns:
-        return Claimed(items=[], more=proven_only, others=proven_only)
+        return Claimed(items=[], more=proven_only, leaves_some=proven_only)
     leases = _take(session, turns=turns, terms=terms, now=now)
     left = _reschedule(session, turns=turns, leases=leases, terms=terms, now=now)
     looked_at_all = len(waiting) < ORIGINS
@@ -84,7 +84,7 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
         items=leases,
         more=not looked_at_all or left is not Left.NOTHING,
         full=looked_at_all and left is Left.BEYOND_LIMITS,
-        others=proven_only or not looked_at_all or left is Left.WITHIN_LIMITS,
+        leaves_some=proven_only or not looked_at_all or left is Left.WITHIN_LIMITS,
     )
 
 

@@ -111,6 +111,7 @@ def after(health: OriginHealth, outcome: PostOutcome, *, most: int, now: datetim
     concurrency = _limit(health.concurrency, outcome, most=most)
     delivered_at = now if is_delivered(outcome) else health.delivered_at
     if isinstance(outcome, Answered) and not _speaks_of_host(outcome):
+        # All that is not named here begins anew: an answer of a path clears what is held against its host.
         return OriginHealth(concurrency=concurrency, delivered_at=delivered_at)
     limited = replace(health, concurrency=concurrency, delivered_at=delivered_at)
     state = breaker(health, now=now)
