@@ -341,6 +341,26 @@ def test_a_message_that_joins_a_run_that_does_not_listen_is_passed_on(portal: Po
     assert done.result(timeout=WAIT_S)
 
 
+def test_what_a_record_leaves_for_later_waits_for_the_next_claim(portal: Portal) -> None:
+    """Freed slots are taken first; nothing is left undone when the run ends."""
+    desk = Desk(due=[0, 1])
+    claim, record, steps = desk.claim, desk.record, list[str]()
+
+    def claims(*, free: int) -> Claimed[int]:
+        steps.append("claim")
+        return claim(free=free)
+
+    def records(finished: Sequence[tuple[int, int]]) -> Callable[[], None]:
+        record(finished)
+        steps.append("record")
+        return lambda: steps.append("later")
+
+    desk.claim, desk.record = claims, records  # type: ignore[method-assign,assignment]
+    stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert steps == ["claim", "record", "claim", "later", "record", "later"]
+
+
 def test_outcomes_are_expected_while_a_call_is_out(portal: Portal) -> None:
     """And neither before nor after."""
     desk = Desk(due=[0], held={0: asyncio.Event()})

@@ -12,14 +12,14 @@ import logging
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from worker.attempts import enter, log_attempt
+from worker.attempts import enter
 from worker.clients.endpoint import Post
 from worker.clients.exchange import Exchange
-from worker.core.verdicts import Delivered, Discarded, PostOutcome, Retry, Verdict, judge
+from worker.core.verdicts import PostOutcome, Verdict, judge
 from worker.core.webhook import encode_body, headers
 from worker.db import deliveries
 from worker.db.clock import read_now
@@ -29,6 +29,7 @@ from worker.db.session import Sessions
 from worker.health import log_breakers, record_outcomes
 from worker.looks import Claimed
 from worker.stream import Stream, Submit
+from worker.tally import Tally
 from worker.turns import Terms, claim_deliveries
 from worker.version import __version__
 
@@ -44,17 +45,6 @@ class Posts(Protocol):
 
     async def post(self, post: Post) -> Exchange:
         """Send `post` and return what came of it; raises nothing."""
-
-
-@dataclass(slots=True)
-class Counts:
-    """What a run did, for Flower."""
-
-    attempts: int = 0
-    delivered: int = 0
-    retried: int = 0
-    discarded: int = 0
-    late: int = 0
 
 
 class Dispatcher:
@@ -78,7 +68,7 @@ class Dispatcher:
         self._lease = timeout + LEASE_MARGIN
         self._origin_concurrency = origin_concurrency
         self._client = client
-        self._counts = Counts()
+        self._tally = Tally()
         self._stop = threading.Event()
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
 
@@ -106,8 +96,7 @@ class Dispatcher:
         self._stop = stop
         if not self._stream.run(stop=stop, ring_successor=ring_successor, pass_on=pass_on, awaited=awaited):
             return {"joined": True}
-        counts, self._counts = self._counts, Counts()
-        return asdict(counts)
+        return asdict(self._tally.take())
 
     def claim(self, *, free: int) -> Claimed[Lease]:
         """Take due deliveries; their origins take turns."""
@@ -136,13 +125,17 @@ class Dispatcher:
         )
         yield await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))
 
-    def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:
-        """Judge the outcomes and write them in one transaction, with their attempt rows."""
+    def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> Callable[[], None]:
+        """Judge the outcomes and write them in one transaction, with their attempt rows; log them later."""
+        self._record(finished)
+        return self._tally.tell
+
+    def _record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:
         firsts: dict[str, tuple[Lease, Exchange]] = {}
         later = [one for one in finished if firsts.setdefault(one[0].id, one) is not one]
         if later:  # a late outcome and its successor: the second is judged by what the first has left
-            self.record(list(firsts.values()))
-            self.record(later)
+            self._record(list(firsts.values()))
+            self._record(later)
             return
         patience = Patience.of(LEASE_MARGIN, stop=self._stop)
         try:
@@ -154,7 +147,7 @@ class Dispatcher:
         except DATABASE_TROUBLE as error:
             if not is_passing(error) and len(finished) > 1:
                 for one in finished:  # what cannot be stored keeps only itself out
-                    self.record([one])
+                    self._record([one])
                 return
             # The leases end by themselves and the results are sent again under the same ids.
             logger.error(  # noqa: TRY400 - a traceback of an absent database says nothing more
@@ -162,8 +155,7 @@ class Dispatcher:
             )
             return
         for (lease, exchange), verdict in zip(finished, verdicts, strict=True):
-            self._count(verdict)
-            log_attempt(lease, exchange, verdict)
+            self._tally.add(lease, exchange, verdict)
 
     def _record_group(self, finished: Sequence[tuple[Lease, Exchange]]) -> list[Verdict | None]:
         with self._sessions.begin() as session:
@@ -192,10 +184,3 @@ class Dispatcher:
             now=now,
             jitter=random.random(),  # noqa: S311 - spreads load
         )
-
-    def _count(self, verdict: Verdict | None) -> None:
-        self._counts.attempts += 1
-        self._counts.delivered += isinstance(verdict, Delivered)
-        self._counts.retried += isinstance(verdict, Retry)
-        self._counts.discarded += isinstance(verdict, Discarded)
-        self._counts.late += verdict is None

@@ -48,8 +48,8 @@ class Work(Protocol[Item, Outcome]):
     def call(self, item: Item) -> AsyncIterator[Outcome]:
         """Ask the peer; runs on the event loop and knows no SQL."""
 
-    def record(self, finished: Sequence[tuple[Item, Outcome]]) -> None:
-        """Decide and write, in short transactions."""
+    def record(self, finished: Sequence[tuple[Item, Outcome]]) -> Callable[[], None] | None:
+        """Decide and write, in short transactions; return what may wait until the freed slots are taken."""
 
 
 class Submit(Protocol):
@@ -78,6 +78,7 @@ class Stream(Generic[Item, Outcome]):
         self._is_busy = False
         self._due_at = math.inf
         self._leaves_some = False
+        self._after_record: Callable[[], None] | None = None
 
     @property
     def expects_outcomes(self) -> bool:
@@ -122,6 +123,7 @@ class Stream(Generic[Item, Outcome]):
                 raise
             finally:
                 self._is_busy = False
+                self._follow_up()
         return True
 
     def _may_claim(self) -> bool:
@@ -137,6 +139,7 @@ class Stream(Generic[Item, Outcome]):
             may_claim = self._may_claim()
             if may_claim and now >= looks.at:
                 looks.learn(self._fill(), now=now, in_flight=self._in_flight)
+            self._follow_up()
             stopped = self._stop.is_set()
             self._is_busy = self._in_flight > 0 or (looks.expect_more and not stopped)
             stays = self._is_busy or (awaited() and not stopped)
@@ -183,10 +186,16 @@ class Stream(Generic[Item, Outcome]):
         finally:
             self._bell.tell_end()
 
+    def _follow_up(self) -> None:
+        """Do what a record has left for later: it takes time, and the peers answer meanwhile."""
+        step, self._after_record = self._after_record, None
+        if step is not None:
+            step()
+
     def _listen(self, *, wait: float) -> tuple[bool, bool]:
         """Wait for an event, record all that came; say whether it rang and whether a slot is free."""
         heard = self._bell.listen(wait=wait, out=self._in_flight)
         self._in_flight -= heard.ended
         if heard.finished:
-            self._work.record(heard.finished)
+            self._after_record = self._work.record(heard.finished)
         return heard.rang, heard.ended > 0

@@ -110,13 +110,13 @@ def lay(trap: Trap) -> None:
         use_case.claim = claim  # type: ignore[method-assign]
 
     def records(use_case: type[Poller | Dispatcher], answered: Step, before: Step, after: Step) -> None:
-        original: Callable[..., None] = use_case.record
+        original: Callable[..., Any] = use_case.record
 
         @wraps(original)
-        def record(self: Any, finished: Any) -> None:  # noqa: ANN401 - whatever the use-case records
+        def record(self: Any, finished: Any) -> Any:  # noqa: ANN401 - whatever the use-case records
             trap.passed(answered)
             with _doing_that(before, after):
-                original(self, finished)
+                return original(self, finished)
 
         use_case.record = record  # type: ignore[method-assign]
 
