@@ -23,6 +23,7 @@ PARTS = {
 }
 PEERS = {
     "ours": f"ours, one worker process, {FULL.our_posts:,} webhooks",
+    "ours_spread": f"ours, one worker process, {FULL.our_posts:,} webhooks to {FULL.our_hosts} receivers",
     "outbound": f"django-outbound-webhooks, 4 relays, {FULL.outbound_posts:,} webhooks",
     "webhook": f"django-webhook, as documented, prefork 8, {FULL.webhook_posts:,} webhooks",
     "webhook_tuned": f"django-webhook, kept connections, the faster pool, {FULL.webhook_posts:,} webhooks",

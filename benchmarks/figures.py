@@ -123,10 +123,17 @@ RATIOS = (
         limited_by="theirs: for each delivery a Celery task and new connections to database and receiver",
     ),
     Figure(
+        key="rate_ratio_ours_spread_over_django_webhook",
+        scenario="peers",
+        what=f"the same, ours to {FULL.our_hosts} receivers",
+        unit="×",
+        limited_by="the same; to a single receiver ours has 64 in flight at most, and waits for each record",
+    ),
+    Figure(
         key="rate_ratio_ours_over_django_webhook_tuned",
         scenario="peers",
-        what="the same, over django-webhook with kept database connections and the faster of 8 processes and "
-        "64 threads",
+        what="to one receiver, over django-webhook with kept database connections and the faster of "
+        "8 processes and 64 threads",
         unit="×",
         limited_by="theirs: for each delivery a Celery task and a new connection to the receiver",
     ),

@@ -3,9 +3,11 @@
 The webhooks are owed before anybody works. The rate is the receiver's own count from the moment at which a
 fifth of them had come, when all processes of a side are up. Each side is owed what keeps it busy for some
 seconds, ours more than theirs, so that no rate is that of a moment; the bodies are the same. Ours is one
-worker process; each of the others gets as many as its documents say make it faster, over both cores.
-django-webhook *tuned* keeps its database connections, with a pool of 8 processes or of 64 threads: the
-faster one counts, round by round.
+worker process; each of the others gets as many as its documents say make it faster, over both cores. All
+webhooks go to one receiver, of which ours never asks more than 64 at once; *spread* says what it does for
+eight. The others open a connection for each webhook, wherever it goes, and never have 64 in flight. django-
+webhook *tuned* keeps its database connections, with a pool of 8 processes or of 64 threads: the faster one
+counts, round by round.
 """
 
 from __future__ import annotations
@@ -37,12 +39,12 @@ POOLS = {
 LEAD = 5  # a fifth of the webhooks comes before the rate is taken
 
 
-def ours(set_up: Stage, *, port: int, count: int) -> dict[str, float]:
-    """Our worker and Beat, with a receiver that is new to them."""
+def ours(set_up: Stage, *, ports: list[int], count: int) -> dict[str, float]:
+    """Our worker and Beat, with receivers that are new to them."""
     with set_up.database() as database:
-        fill(database, ports=[port], count=count, known=False, due=True)
+        fill(database, ports=ports, count=count, known=False, due=True)
         with set_up.worker_and_beat(set_up.settings(database=database)) as roots:
-            found = received(port, count=count, roots=list(roots.values()))
+            found = received(ports[-1], count=count, roots=list(roots.values()))
             check_delivered(database, count=count)
             return found
 
@@ -101,17 +103,22 @@ def received(port: int, *, count: int, roots: Sequence[int]) -> dict[str, float]
 
 def run(sizes: Sizes) -> dict[str, float]:
     """Return the rates and their ratios."""
-    posts = {"ours": sizes.our_posts, "outbound": sizes.outbound_posts, "webhook": sizes.webhook_posts}
+    hosts = {"ours": 1, "ours_spread": sizes.our_hosts}
+    posts = {
+        **dict.fromkeys(hosts, sizes.our_posts),
+        "outbound": sizes.outbound_posts,
+        "webhook": sizes.webhook_posts,
+    }
     posts |= dict.fromkeys(TUNED, sizes.webhook_posts)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in posts}
     with stage() as set_up:
         for _ in range(sizes.rounds):
             for name, count in posts.items():
-                with peer("receiver") as (port,):
+                with peer("receiver", f"--hosts={hosts.get(name, 1)}") as ports:
                     found[name].append(
-                        ours(set_up, port=port, count=count)
-                        if name == "ours"
-                        else django(set_up, side=name, port=port, count=count)
+                        ours(set_up, ports=ports, count=count)
+                        if name in hosts
+                        else django(set_up, side=name, port=ports[0], count=count)
                     )
     pools = zip(*(found.pop(name) for name in TUNED), strict=True)
     found["webhook_tuned"] = [max(pair, key=lambda one: one["rate"]) for pair in pools]
@@ -123,6 +130,7 @@ def run(sizes: Sizes) -> dict[str, float]:
         "rounds": sizes.rounds,
         "rate_ratio_ours_over_django_outbound_webhooks": median_ratio(rates["ours"], rates["outbound"]),
         "rate_ratio_ours_over_django_webhook": median_ratio(rates["ours"], rates["webhook"]),
+        "rate_ratio_ours_spread_over_django_webhook": median_ratio(rates["ours_spread"], rates["webhook"]),
         "rate_ratio_ours_over_django_webhook_tuned": median_ratio(rates["ours"], rates["webhook_tuned"]),
         **flat,
     }

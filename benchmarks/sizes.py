@@ -18,6 +18,7 @@ class Sizes:
     afternoon_tasks: int = 800
     posts: int = 4_000
     delivery_posts: int = 8_000
+    our_hosts: int = 8
     our_posts: int = 12_000  # beside other packages: about as many seconds of work as theirs
     outbound_posts: int = 200
     webhook_posts: int = 400

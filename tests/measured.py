@@ -19,6 +19,7 @@ COUNTS: dict[str, dict[str, float]] = {
     },
     "peers": {
         "peers_ours_webhooks": QUICK.our_posts,
+        "peers_ours_spread_webhooks": QUICK.our_posts,
         "peers_outbound_webhooks": QUICK.outbound_posts,
         "peers_webhook_webhooks": QUICK.webhook_posts,
         "peers_webhook_tuned_webhooks": QUICK.webhook_posts,
