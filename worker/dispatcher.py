@@ -96,7 +96,7 @@ class Dispatcher:
         self._stop = stop
         if not self._stream.run(stop=stop, ring_successor=ring_successor, pass_on=pass_on, awaited=awaited):
             return {"joined": True}
-        return asdict(self._tally.take())
+        return asdict(self._tally.take_counts())
 
     def claim(self, *, free: int) -> Claimed[Lease]:
         """Take due deliveries; their origins take turns."""

@@ -24,7 +24,7 @@ from worker.db.clock import read_now
 from worker.db.persist import describe, is_passing
 from worker.db.session import Sessions
 from worker.looks import Claimed
-from worker.recording import Counts, Recorder
+from worker.recording import Recorder
 from worker.release import Pace
 from worker.stream import Stream, Submit
 
@@ -87,8 +87,7 @@ class Poller:
         self._stop = stop
         if not self._stream.run(stop=stop, ring_successor=ring_successor, pass_on=pass_on):
             return {"joined": True}
-        counts, self._recorder.counts = self._recorder.counts, Counts()
-        return asdict(counts)
+        return asdict(self._recorder.take_counts())
 
     def claim(self, *, free: int) -> Claimed[ClaimedBatch]:
         """Take due batches of the gateways in rotation, within each one's limit over all workers."""

@@ -68,7 +68,12 @@ class Recorder:
         self._limits = limits
         self._ring_deliver = ring_deliver
         self._oddities = Oddities()
-        self.counts = Counts()
+        self._counts = Counts()
+
+    def take_counts(self) -> Counts:
+        """Return what was counted, and begin anew."""
+        counts, self._counts = self._counts, Counts()
+        return counts
 
     def record(self, finished: Sequence[Answer], *, stop: threading.Event) -> None:
         """Advance the tasks of each answer and write what changed, some answers to a transaction.
@@ -105,7 +110,7 @@ class Recorder:
         except Exception:  # a fault of ours, which must not end the run for all others
             logger.exception("poll batch %s was not recorded", batch.lease.batch_id)
         batch.holding.stop()
-        self.counts.lost += 1
+        self._counts.lost += 1
         return 0
 
     def _record_group(self, answers: Sequence[Answer]) -> int:
@@ -117,11 +122,11 @@ class Recorder:
             log_answer(batch, polled, written, oddities=self._oddities)
             if isinstance(written, Late):
                 batch.holding.stop()
-                self.counts.lost += 1
+                self._counts.lost += 1
                 continue
             if polled.end is None:
                 batch.holding.lengthen(since=since, lasts=self._paces[batch.lease.gateway].lease)
-            self.counts.add(polled, written)
+            self._counts.add(polled, written)
         return outcome.owed
 
 

@@ -44,7 +44,7 @@ class Tally:
         for lease, exchange, verdict in untold:
             log_attempt(lease, exchange, verdict)
 
-    def take(self) -> Counts:
+    def take_counts(self) -> Counts:
         """Return what was counted, and begin anew."""
         counts, self._counts = self._counts, Counts()
         return counts
