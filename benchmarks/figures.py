@@ -120,14 +120,15 @@ RATIOS = (
         "it up, with 8 processes",
         unit="×",
         least=20,
-        limited_by="theirs: for each delivery a Celery task and new connections to database and receiver",
+        limited_by="ours: to one receiver 64 in flight at most, which wait for each record; theirs: for each "
+        "delivery a Celery task and new connections to database and receiver",
     ),
     Figure(
         key="rate_ratio_ours_spread_over_django_webhook",
         scenario="peers",
         what=f"the same, ours to {FULL.our_hosts} receivers",
         unit="×",
-        limited_by="the same; to a single receiver ours has 64 in flight at most, and waits for each record",
+        limited_by="ours: one process, whose threads share a core; theirs: the same",
     ),
     Figure(
         key="rate_ratio_ours_over_django_webhook_tuned",

@@ -5,9 +5,10 @@ fifth of them had come, when all processes of a side are up. Each side is owed w
 seconds, ours more than theirs, so that no rate is that of a moment; the bodies are the same. Ours is one
 worker process; each of the others gets as many as its documents say make it faster, over both cores. All
 webhooks go to one receiver, of which ours never asks more than 64 at once; *spread* says what it does for
-eight. The others open a connection for each webhook, wherever it goes, and never have 64 in flight. django-
-webhook *tuned* keeps its database connections, with a pool of 8 processes or of 64 threads: the faster one
-counts, round by round.
+eight. The others open a connection for each webhook, wherever it goes, and never have 64 in flight.
+
+django-webhook *tuned* keeps its database connections, with a pool of 8 processes or of 64 threads: the faster
+one counts, round by round.
 """
 
 from __future__ import annotations
