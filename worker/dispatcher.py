@@ -34,8 +34,8 @@ from worker.turns import Terms, claim_deliveries
 from worker.version import __version__
 
 LEASE_MARGIN = timedelta(seconds=45)  # beyond the POST's own deadline: time to record
-SLOTS = 512  # POSTs in flight in one process
-RESERVE = 128  # of them for origins whose last word was an answer
+SLOTS = 1_024  # POSTs in flight in one process
+RESERVE = 256  # of them for origins whose last word was an answer
 
 logger = logging.getLogger(__name__)
 

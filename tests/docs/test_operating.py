@@ -41,7 +41,7 @@ def test_numbers() -> None:
     minutes = round(sum(SUSPECT_SCHEDULE, timedelta()) / timedelta(minutes=1))
 
     assert f"at most {POOL_SIZE} connections" in text
-    assert f"up to {SLOTS} POSTs in flight" in text
+    assert f"up to {SLOTS:,} POSTs in flight" in text
     assert f"`check` complains of {MOST_CLOCK_OFFSET.total_seconds():g} s" in text
     assert f"is tried for {hours} hours" in text
     assert f"after about {minutes} minutes" in text
