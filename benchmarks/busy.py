@@ -13,6 +13,7 @@ from benchmarks.fill import fill as fill_pending
 from benchmarks.programs import peer
 from benchmarks.sizes import Sizes
 from benchmarks.stage import Stage, stage
+from benchmarks.wire import ask
 from worker.db.session import make_engine
 from worker.dispatcher import SLOTS
 
@@ -38,13 +39,17 @@ def busy(sizes: Sizes) -> dict[str, float]:
         engine = make_engine(database)
         fill_pending(engine, pending=sizes.pending[-1], plain=False)
         fill_outbox(database, ports=ports, count=4 * SLOTS, known=True, due=True, beside=True)
-        found = [held(set_up, engine=engine, database=database, gateway=gateway) for _ in range(sizes.rounds)]
+        found = [
+            held(set_up, engine=engine, database=database, gateway=gateway, receiver=ports[-1])
+            for _ in range(sizes.rounds)
+        ]
         engine.dispose()
     return {"rounds": len(found), "busy_pending": sizes.pending[-1], **medians(found)}
 
 
-def held(set_up: Stage, *, engine: Engine, database: str, gateway: int) -> dict[str, float]:
+def held(set_up: Stage, *, engine: Engine, database: str, gateway: int, receiver: int) -> dict[str, float]:
     """Return what the one worker holds once all its slots are taken."""
+    ask(receiver, "/forget")
     with engine.begin() as connection:
         for statement in ANEW:
             connection.execute(text(statement))
@@ -53,16 +58,21 @@ def held(set_up: Stage, *, engine: Engine, database: str, gateway: int) -> dict[
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
         set_up.worker_and_beat(settings, as_up_does=True, grace=0) as roots,
     ):
-        wait_until_full(connection)
+        wait_until_full(connection, receiver=receiver)
         memory = memory_mib(roots["worker"])
         in_flight = int(connection.scalar(text(HELD)) or 0)
     assert in_flight == SLOTS, f"{in_flight} in flight; the receivers should hold {SLOTS}"
     return {"busy_worker_in_flight": in_flight, "busy_worker_memory_mib": memory}
 
 
-def wait_until_full(connection: Connection) -> None:
-    """Return once every slot is taken."""
+def wait_until_full(connection: Connection, *, receiver: int) -> None:
+    """Return once every slot is taken, and each one's request is at a receiver."""
     end = time.monotonic() + PATIENCE_S
-    while int(connection.scalar(text(HELD)) or 0) < SLOTS:
+    while min(int(connection.scalar(text(HELD)) or 0), hung(receiver)) < SLOTS:
         assert time.monotonic() < end, f"not all of {SLOTS} slots were taken"
         threading.Event().wait(0.2)
+
+
+def hung(receiver: int) -> int:
+    """Return how many requests the receivers have taken and do not answer."""
+    return sum(int(str(count)) for count in ask(receiver, "/hung").values())
