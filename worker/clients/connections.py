@@ -82,7 +82,8 @@ class Connections:
         try:
             line = self._from_pool(peer, answer=answer, passage=passage)
             if line is not None:
-                await self._ask(line, peer, request, passage=passage, read=read)
+                self._send(line, request, passage=passage, read=read)
+                await self._answered(line, peer)
                 return
         except Exception as error:
             lost = passage.lost_a_race(now=self._loop.time()) and explain(error).error is PostError.RESET
@@ -91,7 +92,9 @@ class Connections:
             passage.begin_again()
             self._idle.drop(peer)  # a server that was restarted has dropped them all
         line = await self._connect(peer, answer=answer, passage=passage, within=connect)
-        await self._ask(line, peer, request, passage=passage, read=read)
+        self._send(line, request, passage=passage, read=read)
+        del request  # it goes out no more, and a thousand that wait for their answers would hold as many
+        await self._answered(line, peer)
 
     async def close(self) -> None:
         """Close all connections; what is in flight fails."""
@@ -110,14 +113,15 @@ class Connections:
             line.begin(passage=passage, answer=answer)
         return line
 
-    async def _ask(
-        self, line: Line, peer: Peer, request: bytes, *, passage: Passage, read: timedelta
-    ) -> None:
+    def _send(self, line: Line, request: bytes, *, passage: Passage, read: timedelta) -> None:
         passage.remote_address = line.remote_address or passage.remote_address
         passage.connected_at = self._loop.time()
+        line.send(request, read=read)
+
+    async def _answered(self, line: Line, peer: Peer) -> None:
         self._busy.add(line)
         try:
-            usable = await line.ask(request, read=read)
+            usable = await line.answered()
         except BaseException:
             line.abort()
             raise
