@@ -37,8 +37,8 @@ Outcome = TypeVar("Outcome")
 RUN_BUDGET = timedelta(seconds=30)
 
 # A call makes its request first and holds it until it is connected. All of a claim's at once took 3 MB for a
-# moment, which a process then keeps, and held up what came meanwhile.
-STARTED_AT_ONCE = 8
+# moment, which a process then keeps. Eight at a time spare 1 MB more, and cost a twentieth more CPU.
+STARTED_AT_ONCE = 16
 
 logger = logging.getLogger(__name__)
 
