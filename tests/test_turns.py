@@ -75,14 +75,16 @@ def finish(sessions: Sessions, leases: list[deliveries.Lease], outcome: PostOutc
         deliveries.write_if_state_seen(
             session,
             changes=[
-                {
-                    "row_id": lease.id,
-                    "state_seen": held[lease.id].state.value,
-                    "claims_seen": lease.claims,
-                    "state": state,
-                    "leased_until": None,
-                    "next_attempt_at": leases[0].claimed_at + timedelta(seconds=5),
-                }
+                (
+                    lease.id,
+                    {
+                        "state_seen": held[lease.id].state.value,
+                        "claims_seen": lease.claims,
+                        "state": state,
+                        "leased_until": None,
+                        "next_attempt_at": leases[0].claimed_at + timedelta(seconds=5),
+                    },
+                )
                 for lease in leases
             ],
         )
@@ -390,10 +392,17 @@ def test_the_limit_is_never_exceeded_by_many_workers(hub: Sessions, now: datetim
     assert len(taken) + left >= 120
 
 
-def test_a_claim_sends_a_fixed_number_of_statements(hub: Sessions, now: datetime) -> None:
-    """Whatever it takes, it costs six; on SQLite, where one costs little, one for each origin and BEGIN."""
+@pytest.mark.parametrize(
+    ("due", "taken", "statements"), [pytest.param(3, 60, 6, id="all"), pytest.param(9, 80, 5, id="limits")]
+)
+def test_a_claim_sends_a_fixed_number_of_statements(
+    hub: Sessions, now: datetime, due: int, taken: int, statements: int
+) -> None:
+    """Whatever it takes, it costs six, and one less when it fills all origins to their limits; on SQLite,
+    where one costs little, one for each origin and BEGIN.
+    """
     for number in range(20):
-        add(hub, f"https://r{number}.example:443", 3, at=now)
+        add(hub, f"https://r{number}.example:443", due, at=now)
     sent: list[str] = []
     engine = hub.kw["bind"]
 
@@ -401,9 +410,22 @@ def test_a_claim_sends_a_fixed_number_of_statements(hub: Sessions, now: datetime
         sent.append(statement)
 
     event.listen(engine, "before_cursor_execute", note)
-    assert len(claim(hub)) == 60
+    assert len(claim(hub)) == taken
     event.remove(engine, "before_cursor_execute", note)
-    assert len(sent) == (6 if engine.dialect.name == "postgresql" else 6 + 20)
+    assert len(sent) == (statements if engine.dialect.name == "postgresql" else statements + 20)
+
+
+def test_an_origin_that_is_filled_by_its_last_one_sleeps_until_there_are_more(
+    hub: Sessions, now: datetime
+) -> None:
+    """The claim does not look what else is due; the record does, and a new result comes at once."""
+    add(hub, HOT, 4, at=now)
+    leases = claim(hub)
+    assert row(hub, HOT).next_claim_at == leases[0].leased_until
+    finish(hub, leases, GOOD, state="DELIVERED")
+    assert row(hub, HOT).next_claim_at is None
+    add(hub, HOT, 1, at=now)
+    assert len(claim(hub)) == 1
 
 
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

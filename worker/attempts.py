@@ -37,15 +37,14 @@ def enter(lease: Lease, exchange: Exchange, *, row: Held, verdict: Verdict, now:
     return Entry(
         lease=lease,
         applied=applied,
-        change=_change(lease, row=row, applied=applied, now=now),
+        change=_change(row, applied=applied, now=now),
         attempt=_attempt(lease, exchange, applied=applied),
     )
 
 
-def _change(lease: Lease, *, row: Held, applied: Verdict | None, now: datetime) -> dict[str, Any]:
+def _change(row: Held, *, applied: Verdict | None, now: datetime) -> dict[str, Any]:
     """Return the delivery's new values, guarded by the state and the claim that were seen."""
     change: dict[str, Any] = {
-        "row_id": lease.id,
         "state_seen": row.state.value,
         "claims_seen": row.claims,
         "attempt_count": row.attempt_count + 1,

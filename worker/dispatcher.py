@@ -169,7 +169,9 @@ class Dispatcher:
                 for lease, exchange in finished
                 if (row := held.get(lease.id)) is not None  # None: pruned meanwhile, nothing left to write
             ]
-            deliveries.write_if_state_seen(session, changes=[entry.change for entry in entries])
+            deliveries.write_if_state_seen(
+                session, changes=[(entry.lease.id, entry.change) for entry in entries]
+            )
             deliveries.add_attempts(session, rows=[entry.attempt for entry in entries])
             outcomes: dict[str, list[PostOutcome]] = {}
             for lease, exchange in finished:

@@ -139,12 +139,18 @@ def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: dat
     return first + claim(session, grants=rest, first_only=False, until=until, now=now)
 
 
+def _is_filled(turn: Turn, *, taken: int) -> bool:
+    """Say whether this claim has filled an origin to its limit: it will sleep, whatever else is due."""
+    return 0 < turn.granted == taken and turn.busy.count + taken >= turn.limit
+
+
 def _reschedule(
     session: Session, *, turns: Mapping[str, Turn], leases: Sequence[Lease], terms: Terms, now: datetime
 ) -> Left:
     """Set when each origin is looked at next; say what is due and may be sent, and was not taken."""
     taken = Counter(one.origin for one in leases)
-    first_due = origins.next_due(session, origins=turns)
+    filled = {name for name, turn in turns.items() if _is_filled(turn, taken=taken[name])}
+    first_due = dict.fromkeys(filled, now) | origins.next_due(session, origins=turns.keys() - filled)
     at: dict[str, datetime | None] = {}
     left = Left.NOTHING
     for name, turn in turns.items():

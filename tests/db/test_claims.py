@@ -142,7 +142,7 @@ def test_a_guarded_write_leaves_a_row_that_moved_on(sessions: Sessions) -> None:
         session.execute(update(Delivery).where(Delivery.id == ids[0]).values(state="DELIVERED"))
         session.execute(update(Delivery).where(Delivery.id == ids[1]).values(claims=7))
         seen = {"state_seen": "PENDING", "claims_seen": 0, "attempt_count": 99}
-        deliveries.write_if_state_seen(session, changes=[{"row_id": row_id} | seen for row_id in ids])
+        deliveries.write_if_state_seen(session, changes=[(row_id, seen) for row_id in ids])
     with sessions() as session:
         assert list(session.scalars(select(Delivery.attempt_count))) == [0, 0]
 
@@ -158,7 +158,7 @@ def test_rows_that_change_alike_and_rows_that_do_not_are_all_written(sessions: S
     counts = dict(zip(ids, (1, 1, 2, 3, 3), strict=True))
     with sessions.begin() as session:
         deliveries.write_if_state_seen(
-            session, changes=[{"row_id": id_, "attempt_count": counts[id_]} | seen for id_ in ids]
+            session, changes=[(id_, {"attempt_count": counts[id_]} | seen) for id_ in ids]
         )
     with sessions() as session:
         found = {

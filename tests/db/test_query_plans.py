@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from tests.conftest import TEMPLATE
 from tests.factory import NOW, ORIGIN, add_batch, add_delivery, add_gateway, add_origin, add_task
 from tests.servers import PostgresServer
+from worker.core.origins import OriginHealth
 from worker.db import (
     claimable,
     deliveries,
@@ -97,7 +98,7 @@ def plans(engine: Engine, run: Callable[[Session], object]) -> str:
     return "\n".join(lines)
 
 
-CHANGES = [{"row_id": id_, "state_seen": "PENDING", "claims_seen": 1, "state": "DELIVERED"} for id_ in "ab"]
+CHANGES = [(id_, {"state_seen": "PENDING", "claims_seen": 1, "state": "DELIVERED"}) for id_ in "ab"]
 
 
 def take(session: Session, *, first_only: bool, now: datetime = NOW) -> object:
@@ -182,8 +183,9 @@ def test_a_hot_query_uses_its_index(filled: Engine, index: str, run: Callable[[S
         assert f"SCAN {table}'" not in plan
 
 
-def test_a_claim_of_a_backlog_reads_what_it_takes(postgresql_url: str) -> None:
-    """All is due, at four receivers: the rows are found by index and by key, whatever the planner chooses."""
+@pytest.fixture
+def backlog(postgresql_url: str) -> Iterator[Engine]:
+    """Give a database in which 20,001 deliveries to four receivers are due, with fresh statistics."""
     engine = make_engine(postgresql_url)
     with make_sessions(engine).begin() as session:
         add_gateway(session)
@@ -207,16 +209,42 @@ def test_a_claim_of_a_backlog_reads_what_it_takes(postgresql_url: str) -> None:
         )
     with engine.begin() as connection:
         connection.execute(text("ANALYZE deliveries, suno_tasks"))
+    yield engine
+    engine.dispose()
+
+
+def take_all(session: Session, *, first_only: bool = False) -> None:
+    """Claim six deliveries of each receiver of the backlog."""
     grants = {f"https://h{number}.example:443": 6 for number in range(4)}
     until = NOW + timedelta(minutes=1)
+    taken = delivery_claims.claim(session, grants=grants, first_only=first_only, until=until, now=NOW)
+    assert Counter(one.origin for one in taken) == grants
 
-    def take_all(session: Session) -> None:
-        taken = delivery_claims.claim(session, grants=grants, first_only=False, until=until, now=NOW)
-        assert Counter(one.origin for one in taken) == grants
 
-    plan = plans(engine, take_all)
-    engine.dispose()
+def test_a_claim_of_a_backlog_reads_what_it_takes(backlog: Engine) -> None:
+    """The rows are found by index and by key, whatever the planner chooses."""
+    plan = plans(backlog, take_all)
 
     assert "ix_deliveries_due" in plan or "ix_deliveries_first" in plan
     assert "pk_suno_tasks" in plan
     assert "Seq Scan" not in plan
+
+
+def test_a_backlog_is_worked_off_by_plans_that_are_made_once(backlog: Engine) -> None:
+    """A plan for the values of each claim and record would be no better, and takes longer than some of them.
+
+    The driver prepares a statement at its sixth run, and the server makes five plans before it keeps one.
+    """
+    name = "https://h0.example:443"
+    with make_sessions(backlog)() as session:
+        for _ in range(15):
+            take_all(session)
+            take_all(session, first_only=True)
+            health = {name: OriginHealth(delivered_at=NOW)}
+            origins.write_health(session, health=health, not_before={name: NOW}, now=NOW)
+            session.commit()
+        kept = session.execute(
+            text("SELECT statement, generic_plans FROM pg_prepared_statements WHERE statement LIKE 'UPDATE%'")
+        ).all()
+    assert len(kept) == 3
+    assert [statement for statement, generic_plans in kept if not generic_plans] == []

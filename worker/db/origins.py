@@ -12,7 +12,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, bindparam, case, func, literal, or_, select, update
+from sqlalchemy import (
+    Integer,
+    Row,
+    ScalarSelect,
+    bindparam,
+    case,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from worker.core.origins import OriginHealth
@@ -32,11 +44,12 @@ HEALTH = (
 
 def _first_due() -> ScalarSelect[Any]:
     """Return the due time of an origin's first PENDING delivery, as one look at its index."""
+    # State and limit stand in the text, for a plan that is made once (`delivery_claims`).
     return (
         select(Delivery.next_attempt_at)
-        .where(Delivery.origin == Origin.origin, Delivery.state == "PENDING")
+        .where(Delivery.origin == Origin.origin, Delivery.state == literal_column("'PENDING'"))
         .order_by(Delivery.next_attempt_at)
-        .limit(1)
+        .limit(literal_column("1", Integer))
         .correlate(Origin)
         .scalar_subquery()
     )
@@ -134,6 +147,8 @@ def in_flight(session: Session, *, origins: Collection[str], now: datetime) -> d
 
 def next_due(session: Session, *, origins: Collection[str]) -> dict[str, datetime | None]:
     """Return when the first PENDING delivery of each origin is due, or its lease ends."""
+    if not origins:
+        return {}
     rows = run(session, _NEXT_DUE, [{"names": list(origins)}])
     return {row.origin: row.at for row in rows}
 

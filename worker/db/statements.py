@@ -43,7 +43,7 @@ def run(
     session: Session,
     statement: Executable,
     parameters: Sequence[Mapping[str, Any]] | Mapping[str, Any] | None = None,
-) -> CursorResult[Any]:
+) -> CursorResult[*tuple[Any, ...]]:
     """Execute a statement about columns, not entities, in the session's transaction."""
     return session.connection().execute(statement, parameters)
 
