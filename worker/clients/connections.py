@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio.sslproto import SSLProtocol
 from datetime import timedelta
 from functools import cache
+from typing import Final
 
 from aiohappyeyeballs import SocketFactoryType, start_connection
 
@@ -29,6 +31,11 @@ from worker.clients.target import Peer
 from worker.core.verdicts import PostError
 
 HAPPY_EYEBALLS_DELAY_S = 0.25  # before the next address of a name is tried beside the first, as RFC 8305 says
+
+
+# asyncio gives each connection with TLS 256 KiB to read into: to a thousand of them 256 MiB. A record of TLS
+# has at most 16 KiB. What OpenSSL itself takes for a connection, some 50 KiB, stays.
+TLS_BUFFER: Final = 16 * 1024
 
 
 @cache
@@ -53,6 +60,7 @@ class Connections:
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactoryType | None = None,
     ) -> None:
+        SSLProtocol.max_size = TLS_BUFFER  # of the whole process: there is no other way to say it
         self._names = Names(resolver)
         self._idle = Idle(keep_alive=keep_alive)
         self._busy: set[Line] = set()
