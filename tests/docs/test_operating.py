@@ -44,6 +44,7 @@ def test_numbers() -> None:
 
     assert f"at most {POOL_SIZE} connections" in text
     assert f"up to {SLOTS:,} POSTs in flight" in text
+    assert f"all its {SLOTS:,} requests in flight" in text
     assert f"may need {NEEDED:,} open files" in text
     assert f"fail as `{PostError.INTERNAL}`" in text
     assert f"`check` complains of {MOST_CLOCK_OFFSET.total_seconds():g} s" in text
