@@ -142,7 +142,5 @@ ABSOLUTES = (
     figure("enqueue_file_cpu_us", "enqueue", "CPU of the command for a line, its start included", "µs"),
     figure("enqueue_message_broker_bytes", "enqueue", "a `suno.enqueue` message in the broker", "bytes"),
     figure("busy_pending", "busy", "tasks pending"),
-    figure("busy_worker_in_flight", "busy", "deliveries in flight in one worker, all its slots"),
-    figure("busy_in_flight", "busy", "deliveries in flight in two workers"),
-    figure("busy_workers_memory_mib", "busy", "memory of both workers", "MiB"),
+    figure("busy_worker_in_flight", "busy", "deliveries in flight in the one worker, all its slots"),
 )

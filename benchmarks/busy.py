@@ -1,7 +1,4 @@
-"""What memory workers hold at work: the most tasks pending, and every slot taken by a receiver that hangs.
-
-A worker process has 512 slots for deliveries, so two of them hold a thousand and more in flight.
-"""
+"""What memory a worker holds at work: the most tasks pending, every slot taken by a receiver that hangs."""
 
 from __future__ import annotations
 
@@ -16,11 +13,10 @@ from benchmarks.fill import fill as fill_pending
 from benchmarks.programs import peer
 from benchmarks.sizes import Sizes
 from benchmarks.stage import Stage, stage
+from benchmarks.wire import ask
 from worker.db.session import make_engine
 from worker.dispatcher import SLOTS
 
-WORKERS = 2
-IN_FLIGHT = WORKERS * SLOTS
 HANGING = 256  # four each would fill all slots: the limits of receivers that hang are no matter here
 PATIENCE_S = 60.0
 HELD = "SELECT count(*) FROM deliveries WHERE leased_until > now()"
@@ -33,7 +29,7 @@ ANEW = (
 
 
 def busy(sizes: Sizes) -> dict[str, float]:
-    """Return the memory of one worker and of both while a thousand deliveries are in flight."""
+    """Return the memory of one worker while as many deliveries are in flight as it has slots."""
     with (
         stage() as set_up,
         peer("gateway", "--latency=0.05") as (gateway,),
@@ -42,37 +38,41 @@ def busy(sizes: Sizes) -> dict[str, float]:
     ):
         engine = make_engine(database)
         fill_pending(engine, pending=sizes.pending[-1], plain=False)
-        fill_outbox(database, ports=ports, count=4 * IN_FLIGHT, known=True, due=True, beside=True)
-        found = [held(set_up, engine=engine, database=database, gateway=gateway) for _ in range(sizes.rounds)]
+        fill_outbox(database, ports=ports, count=4 * SLOTS, known=True, due=True, beside=True)
+        found = [
+            held(set_up, engine=engine, database=database, gateway=gateway, receiver=ports[-1])
+            for _ in range(sizes.rounds)
+        ]
         engine.dispose()
     return {"rounds": len(found), "busy_pending": sizes.pending[-1], **medians(found)}
 
 
-def held(set_up: Stage, *, engine: Engine, database: str, gateway: int) -> dict[str, float]:
-    """Return what two workers hold once all their slots are taken: neither has more than its 512."""
+def held(set_up: Stage, *, engine: Engine, database: str, gateway: int, receiver: int) -> dict[str, float]:
+    """Return what the one worker holds once all its slots are taken."""
+    ask(receiver, "/forget")
     with engine.begin() as connection:
         for statement in ANEW:
             connection.execute(text(statement))
     settings = set_up.settings(database=database, gateway=gateway) | {"WORKER_WEBHOOK_TIMEOUT": "60"}
     with (
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
-        set_up.worker_and_beat(settings, workers=WORKERS, as_up_does=True, grace=0) as roots,
+        set_up.worker_and_beat(settings, as_up_does=True, grace=0) as roots,
     ):
-        wait_until_full(connection)
-        memory = [memory_mib(roots[name]) for name in roots if name.startswith("worker")]
+        wait_until_full(connection, receiver=receiver)
+        memory = memory_mib(roots["worker"])
         in_flight = int(connection.scalar(text(HELD)) or 0)
-    assert in_flight == IN_FLIGHT, f"{in_flight} in flight; the receivers should hold {IN_FLIGHT}"
-    return {
-        "busy_in_flight": in_flight,
-        "busy_worker_in_flight": in_flight / len(memory),
-        "busy_worker_memory_mib": max(memory),
-        "busy_workers_memory_mib": sum(memory),
-    }
+    assert in_flight == SLOTS, f"{in_flight} in flight; the receivers should hold {SLOTS}"
+    return {"busy_worker_in_flight": in_flight, "busy_worker_memory_mib": memory}
 
 
-def wait_until_full(connection: Connection) -> None:
-    """Return once every slot of both workers is taken."""
+def wait_until_full(connection: Connection, *, receiver: int) -> None:
+    """Return once every slot is taken, and each one's request is at a receiver."""
     end = time.monotonic() + PATIENCE_S
-    while int(connection.scalar(text(HELD)) or 0) < IN_FLIGHT:
-        assert time.monotonic() < end, f"not all of {IN_FLIGHT} slots were taken"
+    while min(int(connection.scalar(text(HELD)) or 0), hung(receiver)) < SLOTS:
+        assert time.monotonic() < end, f"not all of {SLOTS} slots were taken"
         threading.Event().wait(0.2)
+
+
+def hung(receiver: int) -> int:
+    """Return how many requests the receivers have taken and do not answer."""
+    return sum(int(str(count)) for count in ask(receiver, "/hung").values())

@@ -25,6 +25,7 @@ from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
 from worker.db.session import make_engine, make_sessions
 from worker.dispatcher import Dispatcher
 from worker.logs import configure
+from worker.open_files import raise_own_limit
 
 SECRET = "benchmarks-only-a-secret"  # noqa: S105 - signs nothing that matters
 
@@ -75,6 +76,7 @@ if __name__ == "__main__":
     parser.add_argument("--start-at-a-word", action="store_true")
     parser.add_argument("--timeout", type=float, default=TIMEOUT.total_seconds())
     chosen = parser.parse_args()
+    raise_own_limit()
     with chosen.log.open("a", encoding="utf-8") as log:
         configure(level="INFO", as_json=False, secrets=(SECRET,), stream=log)
         found = deliver(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from benchmarks.sizes import FULL
+from worker.dispatcher import SLOTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,8 +238,8 @@ RATIOS = (
     Figure(
         key="busy_worker_memory_mib",
         scenario="busy",
-        what="memory of a worker of `up` with 1,000,000 pending and its 512 slots full of receivers that "
-        "hang; a process has no more, so two of them hold 1,000 in flight",
+        what=f"memory of a worker of `up` with 1,000,000 pending and its {SLOTS:,} slots full of receivers "
+        "that hang",
         unit="MiB",
         most=114,
         limited_by="the modules that it imports; by `celery -A worker worker` they take 12 MiB more",

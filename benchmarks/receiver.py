@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from functools import partial
 
 from benchmarks.wire import Reply, Request, answer, listen
+from worker.open_files import raise_own_limit
 
 OK = answer(b"ok", content_type="text/plain")
 TASK_ID = re.compile(rb'"task_id"\s*:\s*"([^"]+)"')
@@ -93,4 +94,5 @@ if __name__ == "__main__":
     parser.add_argument("--hosts", type=int, default=1)
     parser.add_argument("--hanging", type=int, default=0)
     arguments = parser.parse_args()
+    raise_own_limit()
     asyncio.run(serve(hosts=arguments.hosts, hanging=arguments.hanging))

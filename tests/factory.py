@@ -9,7 +9,7 @@ from hashlib import sha256
 from sqlalchemy import insert, update
 from sqlalchemy.orm import Session
 
-from worker.clients.exchange import Exchange, exchange_of
+from worker.clients.exchange import Exchange, Sent, exchange_of
 from worker.clients.passage import Passage
 from worker.core.verdicts import PostOutcome
 from worker.db import origins
@@ -90,7 +90,7 @@ def add_attempt(session: Session, *, delivery_id: str, **columns: object) -> Non
 def exchange(outcome: PostOutcome, *, body: bytes = b"{}") -> Exchange:
     """Return a POST of 12 ms over a pooled connection."""
     passage = Passage(asked_at=0.0, connected_at=0.0, heard_at=0.01, remote_address="192.0.2.1")
-    return exchange_of(outcome, passage=passage, begun=0.0, end=0.012, body=body)
+    return exchange_of(outcome, passage=passage, begun=0.0, end=0.012, sent=Sent.of(body))
 
 
 def add_transition(session: Session, *, suno_task_id: int, **columns: object) -> None:

@@ -32,7 +32,6 @@ COUNTS: dict[str, dict[str, float]] = {
     "busy": {
         "busy_pending": QUICK.pending[-1],
         "busy_worker_in_flight": SLOTS,
-        "busy_in_flight": 2 * SLOTS,
     },
 }
 # What is rare, and a wait that may have been shorter than the interval.

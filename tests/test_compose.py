@@ -13,6 +13,7 @@ import yaml
 from worker.celery import QUEUES
 from worker.cli import VERBS
 from worker.metrics.serving import PORT
+from worker.open_files import NEEDED
 from worker.settings import load_settings
 
 ROOT = Path(__file__).parent.parent
@@ -115,6 +116,13 @@ def test_the_workers_wait_for_the_migrations() -> None:
     assert [service["depends_on"]["migrate"]["condition"] for service in workers] == [
         "service_completed_successfully"
     ] * len(QUEUES)
+
+
+def test_a_worker_may_have_enough_files_open() -> None:
+    """Whatever the default of the machine's Docker is."""
+    workers = [service for service in OURS.values() if words(service)[3:4] == ["worker"]]
+
+    assert [service["ulimits"] for service in workers] == [{"nofile": NEEDED}] * len(QUEUES)
 
 
 def test_a_stop_waits_for_the_longest_request() -> None:

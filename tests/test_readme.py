@@ -236,7 +236,7 @@ def test_limits_of_an_origin() -> None:
     )
     assert f"within the last {WARM_FOR.seconds} s begins with at most {COLD_LIMIT} requests" in text
     assert RESERVE * 4 == SLOTS
-    assert f"a quarter of each worker's {SLOTS} slots" in text
+    assert f"a quarter of each worker's {SLOTS:,} slots" in text
 
 
 def judged(code: int, *, attempt_count: int) -> Verdict:

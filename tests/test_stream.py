@@ -15,7 +15,7 @@ import pytest
 
 from worker.clients.portal import Portal
 from worker.looks import Claimed
-from worker.stream import Stream
+from worker.stream import STARTED_AT_ONCE, Stream
 
 DAY = timedelta(days=1)
 WAIT_S = 10.0  # how long a test waits for what must happen
@@ -128,6 +128,34 @@ def test_a_full_claim_is_followed_by_no_other_until_a_call_ends(portal: Portal) 
     for event in desk.held.values():
         let_go(portal, event)
     assert done.result(timeout=WAIT_S)
+
+
+@dataclass
+class Beginners(Desk):
+    """Calls that hold something for three rounds of the loop, as a request until it is connected."""
+
+    beginning: int = 0
+    most: int = 0
+
+    async def call(self, item: int) -> AsyncIterator[int]:
+        """Hold it, let go of it, answer."""
+        self.beginning += 1
+        self.most = max(self.most, self.beginning)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        self.beginning -= 1
+        yield item
+
+
+def test_the_calls_of_a_claim_begin_a_few_at_a_time(portal: Portal) -> None:
+    """What they need to begin is held by some dozens, however many there are, and all of them begin."""
+    desk = Beginners(due=list(range(40 * STARTED_AT_ONCE)))
+    stream = Stream(name="t", slots=len(desk.due), work=desk, submit=portal.submit)
+
+    assert stream.run(stop=threading.Event(), ring_successor=never)
+    assert sorted(desk.recorded) == list(range(40 * STARTED_AT_ONCE))
+    assert len(desk.claims) <= 2
+    assert desk.most <= 5 * STARTED_AT_ONCE
 
 
 def test_a_hanging_call_holds_its_own_slot_only(portal: Portal) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.test_compose import CELERY_PROGRAMS
 from worker.celery import QUEUES
 from worker.cli import VERBS
+from worker.open_files import NEEDED
 from worker.settings import load_settings
 
 FOLDER = Path(__file__).parents[1] / "deploy/systemd"
@@ -55,6 +56,11 @@ def test_the_target_wants_all_that_every_machine_needs() -> None:
     assert wanted == [*(f"suno-worker@{queue}.service" for queue in QUEUES), "suno-worker-beat.service"]
     started = re.findall(r"systemctl enable --now (\S+)", TARGET)
     assert started == ["suno-worker.target", "suno-worker-exporter"]
+
+
+def test_a_worker_may_have_enough_files_open() -> None:
+    """Whatever the machine's default is."""
+    assert values(UNITS["suno-worker@.service"], "LimitNOFILE") == [str(NEEDED)]
 
 
 @pytest.mark.parametrize("name", UNITS)

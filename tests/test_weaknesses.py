@@ -20,7 +20,7 @@ from tests.peer import Say, good, item, scripted
 from tests.polling import add_due
 from worker.batches import PolledGateway
 from worker.clients.endpoint import Post
-from worker.clients.exchange import Exchange, exchange_of
+from worker.clients.exchange import Exchange, Sent, exchange_of
 from worker.clients.gateway import GatewayTarget
 from worker.clients.passage import Passage
 from worker.clients.pool import Clients
@@ -62,7 +62,7 @@ class Receivers:
         self.bodies.append(post.body)
         passage = Passage(asked_at=0.0, connected_at=0.0, heard_at=0.01)
         outcome = Answered(status_code=200, retry_after=None, excerpt="")
-        return exchange_of(outcome, passage=passage, begun=0.0, end=0.01, body=post.body)
+        return exchange_of(outcome, passage=passage, begun=0.0, end=0.01, sent=Sent.of(post.body))
 
 
 @dataclass

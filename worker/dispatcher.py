@@ -34,8 +34,8 @@ from worker.turns import Terms, claim_deliveries
 from worker.version import __version__
 
 LEASE_MARGIN = timedelta(seconds=45)  # beyond the POST's own deadline: time to record
-SLOTS = 512  # POSTs in flight in one process
-RESERVE = 128  # of them for origins whose last word was an answer
+SLOTS = 1_024  # POSTs in flight in one process
+RESERVE = 256  # of them for origins whose last word was an answer
 
 logger = logging.getLogger(__name__)
 
@@ -114,6 +114,9 @@ class Dispatcher:
 
     async def call(self, item: Lease) -> AsyncIterator[Exchange]:
         """Sign and POST."""
+        yield await self._client.post(self._post(item))
+
+    def _post(self, item: Lease) -> Post:
         body = encode_body(item.result)
         signed = headers(
             delivery_id=item.id,
@@ -123,7 +126,7 @@ class Dispatcher:
             body=body,
             version=__version__,
         )
-        yield await self._client.post(Post(url=item.result.notify_hook, body=body, headers=signed))
+        return Post(url=item.result.notify_hook, body=body, headers=signed)
 
     def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> Callable[[], None]:
         """Judge the outcomes and write them in one transaction, with their attempt rows; log them later."""

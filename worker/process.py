@@ -23,6 +23,7 @@ from worker.celery import settings
 from worker.db.persist import describe
 from worker.db.revisions import pending
 from worker.db.session import make_engine
+from worker.open_files import NEEDED, TOO_FEW, raise_own_limit
 from worker.runtime import Runtime
 
 logger = logging.getLogger(__name__)
@@ -54,6 +55,14 @@ def _warn_root(**_: object) -> None:
     """Say in one line what Celery would have said."""
     if os.geteuid() == 0:
         logger.warning("this worker runs as root; any other user can do the same and less harm")
+
+
+@celeryd_after_setup.connect
+def _allow_open_files(**_: object) -> None:
+    """Make room for the connections of all slots; processes that a pool forks later inherit it."""
+    limit = raise_own_limit()
+    if limit is not None:
+        logger.warning(TOO_FEW, limit, NEEDED)
 
 
 @worker_init.connect

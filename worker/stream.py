@@ -36,6 +36,10 @@ Outcome = TypeVar("Outcome")
 
 RUN_BUDGET = timedelta(seconds=30)
 
+# A call makes its request first and holds it until it is connected. All of a claim's at once took 3 MB for a
+# moment, which a process then keeps. Eight at a time spare 1 MB more, and cost a twentieth more CPU.
+STARTED_AT_ONCE = 16
+
 logger = logging.getLogger(__name__)
 
 
@@ -171,10 +175,12 @@ class Stream(Generic[Item, Outcome]):
 
     async def _start(self, items: Sequence[Item]) -> None:
         """Start all calls of a claim; waking the loop's thread once for each of them would cost more."""
-        for item in items:
+        for number, item in enumerate(items, start=1):
             task = asyncio.create_task(self._drive(item))
             self._calls.add(task)  # the loop itself holds tasks weakly
             task.add_done_callback(self._calls.discard)
+            if number % STARTED_AT_ONCE == 0:
+                await asyncio.sleep(0)
 
     async def _drive(self, item: Item) -> None:
         try:

@@ -184,7 +184,8 @@ async def test_a_peer_that_still_takes_the_request_is_not_silent() -> None:
     response = Response(body_limit=1_000, most_bytes=2_000)
     line = Line(passage=Passage(), answer=response)
     SlowUpload(line)
-    assert await line.ask(b"", read=timedelta(milliseconds=10))
+    line.send(b"", read=timedelta(milliseconds=10))
+    assert await line.answered()
     assert response.complete
 
 
@@ -195,8 +196,9 @@ async def test_a_peer_that_takes_no_more_is_silent_whatever_it_acknowledges(
     monkeypatch.setattr("worker.clients.line.taken", lambda _: Taken(count=1_000, ago_s=0.0))
     line = Line(passage=Passage(), answer=Response(body_limit=1_000, most_bytes=2_000))
     SlowUpload(line)
+    line.send(b"", read=timedelta(milliseconds=10))
     with pytest.raises(Silence):
-        await asyncio.wait_for(line.ask(b"", read=timedelta(milliseconds=10)), timeout=PATIENCE_S)
+        await asyncio.wait_for(line.answered(), timeout=PATIENCE_S)
 
 
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])

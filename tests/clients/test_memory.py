@@ -3,7 +3,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import sys
+import tracemalloc
 from contextlib import AsyncExitStack
+from datetime import timedelta
 
 import pytest
 
@@ -24,10 +26,13 @@ from tests.clients.hostile import (
     packed_zeros,
     say_nothing,
 )
-from tests.clients.peers import OK, Script, answering, listen
+from tests.clients.peers import OK, Connection, Script, answering, listen, server_tls, trusting_tls
+from worker.clients.endpoint import EndpointClient, Post
+from worker.core.addresses import Allow
 
 pytestmark = pytest.mark.anyio
 
+BODY_SIZE = 4 * 1024 * 1024
 AT_ONCE = 50
 MOST_KIB = 16 * 1024
 
@@ -104,6 +109,67 @@ async def test_fifty_hostile_receivers_at_once_leave_memory_flat(scripts: list[S
     assert probe.returncode == 0
     assert int(grown) < MOST_KIB
     assert float(longest) < 4
+
+
+async def test_a_connection_with_tls_takes_a_tenth_of_a_mebibyte() -> None:
+    """By itself asyncio would take three times as much for each, so 300 MiB for a thousand in flight."""
+    client = EndpointClient(
+        allow=Allow.parse(["127.0.0.0/8"]), timeout=timedelta(seconds=30), ssl_context=trusting_tls()
+    )
+    came = asyncio.Semaphore(0)
+
+    async def take_and_hang(connection: Connection) -> None:
+        await connection.request()
+        came.release()
+        await asyncio.Event().wait()
+
+    async with listen(take_and_hang, tls=server_tls()) as hanging:
+        post = Post(url=f"https://127.0.0.1:{hanging.port}/", body=b"{}", headers={})
+        tracemalloc.start()
+        try:
+            waiting = [asyncio.create_task(client.post(post)) for _ in range(AT_ONCE)]
+            for _ in waiting:
+                await came.acquire()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        for one in waiting:
+            one.cancel()
+        await asyncio.wait(waiting)
+    await client.close()
+
+    assert held / AT_ONCE < 100 * 1024  # with the receivers' side, which is in this process too
+
+
+async def test_who_waits_for_an_answer_holds_no_body() -> None:
+    """Neither what was to be sent nor the request that went out: a thousand may wait at the same time."""
+    came = asyncio.Event()
+
+    async def take_and_hang(connection: Connection) -> None:
+        await connection.reader.readuntil(b"\r\n\r\n")
+        left = BODY_SIZE
+        while left:
+            left -= len(await connection.reader.read(left))
+        came.set()
+        await asyncio.Event().wait()
+
+    client = EndpointClient(allow=Allow.parse(["127.0.0.0/8"]), timeout=timedelta(seconds=30))
+    async with listen(take_and_hang) as hanging:
+        tracemalloc.start()
+        try:
+            url = f"http://127.0.0.1:{hanging.port}/"
+            post = client.post(Post(url=url, body=b"x" * BODY_SIZE, headers={}))
+            waiting = asyncio.create_task(post)
+            del post
+            await came.wait()
+            held, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    await client.close()
+
+    assert held < BODY_SIZE / 2
 
 
 async def test_a_worker_leaves_the_sandboxs_server_out() -> None:

@@ -8,8 +8,10 @@ import yaml
 from tests.pages import ROOT, Page
 from worker.cli.probes import MOST_CLOCK_OFFSET
 from worker.core.schedule import DEFAULT_RETRY_SCHEDULE, SUSPECT_SCHEDULE
+from worker.core.verdicts import PostError
 from worker.db.session import POOL_SIZE
 from worker.dispatcher import SLOTS
+from worker.open_files import NEEDED
 
 PAGE = Page.read("docs/operating.md")
 RULES = ROOT / "deploy" / "prometheus" / "suno-worker.rules.yml"
@@ -41,7 +43,10 @@ def test_numbers() -> None:
     minutes = round(sum(SUSPECT_SCHEDULE, timedelta()) / timedelta(minutes=1))
 
     assert f"at most {POOL_SIZE} connections" in text
-    assert f"up to {SLOTS} POSTs in flight" in text
+    assert f"up to {SLOTS:,} POSTs in flight" in text
+    assert f"all its {SLOTS:,} requests in flight" in text
+    assert f"may need {NEEDED:,} open files" in text
+    assert f"fail as `{PostError.INTERNAL}`" in text
     assert f"`check` complains of {MOST_CLOCK_OFFSET.total_seconds():g} s" in text
     assert f"is tried for {hours} hours" in text
     assert f"after about {minutes} minutes" in text

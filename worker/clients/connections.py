@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio.sslproto import SSLProtocol
 from datetime import timedelta
 from functools import cache
+from typing import Final
 
 from aiohappyeyeballs import SocketFactoryType, start_connection
 
@@ -29,6 +31,11 @@ from worker.clients.target import Peer
 from worker.core.verdicts import PostError
 
 HAPPY_EYEBALLS_DELAY_S = 0.25  # before the next address of a name is tried beside the first, as RFC 8305 says
+
+
+# asyncio gives each connection with TLS 256 KiB to read into: to a thousand of them 256 MiB. A record of TLS
+# has at most 16 KiB. What OpenSSL itself takes for a connection, some 50 KiB, stays.
+TLS_BUFFER: Final = 16 * 1024
 
 
 @cache
@@ -53,6 +60,7 @@ class Connections:
         ssl_context: ssl.SSLContext | None = None,
         socket_factory: SocketFactoryType | None = None,
     ) -> None:
+        SSLProtocol.max_size = TLS_BUFFER  # of the whole process: there is no other way to say it
         self._names = Names(resolver)
         self._idle = Idle(keep_alive=keep_alive)
         self._busy: set[Line] = set()
@@ -82,7 +90,8 @@ class Connections:
         try:
             line = self._from_pool(peer, answer=answer, passage=passage)
             if line is not None:
-                await self._ask(line, peer, request, passage=passage, read=read)
+                self._send(line, request, passage=passage, read=read)
+                await self._answered(line, peer)
                 return
         except Exception as error:
             lost = passage.lost_a_race(now=self._loop.time()) and explain(error).error is PostError.RESET
@@ -91,7 +100,9 @@ class Connections:
             passage.begin_again()
             self._idle.drop(peer)  # a server that was restarted has dropped them all
         line = await self._connect(peer, answer=answer, passage=passage, within=connect)
-        await self._ask(line, peer, request, passage=passage, read=read)
+        self._send(line, request, passage=passage, read=read)
+        del request  # it goes out no more, and a thousand that wait for their answers would hold as many
+        await self._answered(line, peer)
 
     async def close(self) -> None:
         """Close all connections; what is in flight fails."""
@@ -110,14 +121,15 @@ class Connections:
             line.begin(passage=passage, answer=answer)
         return line
 
-    async def _ask(
-        self, line: Line, peer: Peer, request: bytes, *, passage: Passage, read: timedelta
-    ) -> None:
+    def _send(self, line: Line, request: bytes, *, passage: Passage, read: timedelta) -> None:
         passage.remote_address = line.remote_address or passage.remote_address
         passage.connected_at = self._loop.time()
+        line.send(request, read=read)
+
+    async def _answered(self, line: Line, peer: Peer) -> None:
         self._busy.add(line)
         try:
-            usable = await line.ask(request, read=read)
+            usable = await line.answered()
         except BaseException:
             line.abort()
             raise

@@ -21,7 +21,7 @@ import httpx
 from worker.clients.address_guard import REFUSAL, GuardedLookup, guarded_socket, permitted
 from worker.clients.connections import Connections
 from worker.clients.endpoint_answer import read_outcome
-from worker.clients.exchange import Exchange, exchange_of
+from worker.clients.exchange import Exchange, Sent, exchange_of
 from worker.clients.failures import explain
 from worker.clients.lookup import Lookup
 from worker.clients.passage import Passage
@@ -80,10 +80,13 @@ class EndpointClient:
     async def post(self, post: Post) -> Exchange:
         """Send `post` and return what came of it; raises nothing but CancelledError."""
         clock = asyncio.get_running_loop().time
+        sent = Sent.of(post.body)
         begun = clock()
         passage = Passage()
-        outcome = await self._outcome(post, passage=passage)
-        return exchange_of(outcome, passage=passage, begun=begun, end=clock(), body=post.body)
+        asking = self._outcome(post, passage=passage)
+        del post  # nobody holds a body while its receiver takes its time
+        outcome = await asking
+        return exchange_of(outcome, passage=passage, begun=begun, end=clock(), sent=sent)
 
     async def close(self) -> None:
         """Close all connections; what is in flight fails."""
@@ -92,20 +95,25 @@ class EndpointClient:
         await self._lookup.close()
 
     async def _outcome(self, post: Post, *, passage: Passage) -> PostOutcome:
+        answer = Response(body_limit=READ_LIMIT, most_bytes=HEARD_LIMIT)
         try:
             target, trusted = _target(post.url, self._allow)
-            request = compose("POST", target, headers={**_OWN_HEADERS, **post.headers}, body=post.body)
+            asking = (self._trusted if trusted else self._guarded).ask(
+                target.peer,
+                compose("POST", target, headers={**_OWN_HEADERS, **post.headers}, body=post.body),
+                answer=answer,
+                passage=passage,
+                connect=CONNECT,
+                read=READ,
+            )
         except BadHook as problem:
             return _refused(post.url, allow=self._allow, problem=problem)
         except (httpx.InvalidURL, ValueError):
             return Failed(error=PostError.INVALID_URL, detail="the URL cannot be used")
-        connections = self._trusted if trusted else self._guarded
-        answer = Response(body_limit=READ_LIMIT, most_bytes=HEARD_LIMIT)
+        del post
         try:
             async with asyncio.timeout(self._timeout.total_seconds()):
-                await connections.ask(
-                    target.peer, request, answer=answer, passage=passage, connect=CONNECT, read=READ
-                )
+                await asking
         except Exception as error:  # noqa: BLE001  # whatever a stranger's server provokes is an outcome
             if not answer.status_code:
                 return explain(error)

@@ -28,7 +28,20 @@ class Exchange:
     request_sha256: str  # of the same, in hexadecimal
 
 
-def exchange_of(outcome: PostOutcome, *, passage: Passage, begun: float, end: float, body: bytes) -> Exchange:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """What is kept of a body."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, body: bytes) -> Sent:
+        """Measure `body`."""
+        return cls(size=len(body), sha256=sha256(body).hexdigest())
+
+
+def exchange_of(outcome: PostOutcome, *, passage: Passage, begun: float, end: float, sent: Sent) -> Exchange:
     """Return what is known of a POST that began and ended at these seconds of the event loop's clock."""
     return Exchange(
         outcome=outcome,
@@ -38,6 +51,6 @@ def exchange_of(outcome: PostOutcome, *, passage: Passage, begun: float, end: fl
         first_byte=passage.first_byte(),
         remote_address=passage.remote_address,
         reused=passage.reused,
-        request_bytes=len(body),
-        request_sha256=sha256(body).hexdigest(),
+        request_bytes=sent.size,
+        request_sha256=sent.sha256,
     )

@@ -13,8 +13,8 @@ from typing import Final
 from worker.clients.line import Line
 from worker.clients.target import Peer
 
-# Thousands of receivers with one result each would otherwise keep as many files open for seconds. With all
-# that the dispatcher has in flight it stays below the usual 1,024 of a process.
+# Thousands of receivers with one result each would otherwise keep as many files open for seconds. Three pools
+# of this size and all that is in flight stay within what `open_files` makes room for.
 MOST_IDLE: Final = 400
 
 

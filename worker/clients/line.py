@@ -26,6 +26,19 @@ class Silence(Exception):
 class Line(asyncio.Protocol):
     """The event loop's side of a connection; made for its first request, whose answer may come at once."""
 
+    __slots__ = (
+        "_answer",
+        "_asked_at",
+        "_error",
+        "_loop",
+        "_over",
+        "_passage",
+        "_read",
+        "_taken",
+        "_timer",
+        "_transport",
+    )
+
     def __init__(self, *, passage: Passage, answer: Response) -> None:
         """Make the protocol of a connection that is about to be made."""
         self._loop = asyncio.get_running_loop()
@@ -52,18 +65,20 @@ class Line(asyncio.Protocol):
         peer = None if self._transport is None else self._transport.get_extra_info("peername")
         return None if peer is None else str(peer[0])
 
-    async def ask(self, request: bytes, *, read: timedelta) -> bool:
-        """Send the request and wait for the end of its answer; say whether the connection is still usable.
-
-        Raises Closed, Silence (after `read` without a byte either way), or what the answer or the system
-        raised.
-        """
-        answer = self._answer
+    def send(self, request: bytes, *, read: timedelta) -> None:
+        """Send the request; without a byte either way for `read`, its answer will be Silence."""
         if self._transport is not None:
             self._transport.write(request)
             self._asked_at = self._loop.time()
             self._read = read.total_seconds()
             self._timer = self._loop.call_later(self._read, self._look)
+
+    async def answered(self) -> bool:
+        """Wait for the end of the answer; say whether the connection is still usable.
+
+        Raises Closed, Silence, or what the answer or the system raised.
+        """
+        answer = self._answer
         try:
             await self._over
         finally:

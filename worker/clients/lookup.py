@@ -8,6 +8,7 @@ their search domains, and follows changes of both; it knows no other source of n
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Lookup:
         )
 
     async def resolve(self, host: str) -> Sequence[Address]:
-        """Return all addresses of `host` within 4 s, or raise LookupFailed."""
+        """Return all addresses of `host` within 4 s, or raise LookupFailed, or OSError for what we lack."""
         try:
             async with asyncio.timeout(LOOKUP_TIMEOUT.total_seconds()):
                 found = await self._resolver.getaddrinfo(
@@ -68,6 +69,7 @@ class Lookup:
         except TimeoutError:
             raise LookupFailed("the name servers did not answer in time") from None
         except aiodns.error.DNSError as error:
+            _end_if_no_file_can_be_opened()
             raise LookupFailed(_reason(error.args[0])) from error
         addresses = [_read(node.family, *node.addr) for node in found.nodes]
         if not addresses:
@@ -82,6 +84,14 @@ class Lookup:
 def _read(family: int, host: bytes, port: int, flow: int = 0, scope: int = 0) -> Address:
     del port, flow
     return Address(family=family, host=host.decode("ascii"), scope=scope)
+
+
+def _end_if_no_file_can_be_opened() -> None:
+    """Raise the system's OSError then: c-ares, which gets no socket, says that the servers refuse to answer.
+
+    Such a failure would count against the host. A shortage that has ended in between is not seen.
+    """
+    os.close(os.open(os.devnull, os.O_RDONLY))
 
 
 def _reason(code: int) -> str:

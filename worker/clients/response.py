@@ -65,11 +65,6 @@ class Response:
         self._heard = 0
         self._heard_beside = 0  # since the body last grew
         self._interim = 0
-        self._parser = HttpResponseParser(self)
-        # What browsers put up with, as aiohttp does: bare line feeds, odd letters in a header, and the like.
-        self._parser.set_dangerous_leniencies(
-            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
-        )
 
     @property
     def ended(self) -> bool:
@@ -95,6 +90,8 @@ class Response:
 
     def hear(self, data: bytes) -> None:
         """Parse what has come; TooMuch or NotHttp when that cannot be an answer."""
+        if not self._heard:  # a parser takes as much memory as all the rest, and many wait for their answer
+            self._parser = _parser(self)
         self._heard += len(data)
         excess = self._heard - self.most_bytes
         size = len(self.body)
@@ -148,3 +145,12 @@ class Response:
         if self.status_code and not self.complete:
             self.complete = True
             self._keep_alive = self._parser.should_keep_alive()
+
+
+def _parser(response: Response) -> HttpResponseParser:
+    parser = HttpResponseParser(response)
+    # What browsers put up with, as aiohttp does: bare line feeds, odd letters in a header, and the like.
+    parser.set_dangerous_leniencies(
+        lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+    )
+    return parser
