@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import sys
 import tracemalloc
@@ -28,6 +29,7 @@ from tests.clients.hostile import (
 )
 from tests.clients.peers import OK, Connection, Script, answering, listen, server_tls, trusting_tls
 from worker.clients.endpoint import EndpointClient, Post
+from worker.clients.response import Response
 from worker.core.addresses import Allow
 
 pytestmark = pytest.mark.anyio
@@ -170,6 +172,23 @@ async def test_who_waits_for_an_answer_holds_no_body() -> None:
     await client.close()
 
     assert held < BODY_SIZE / 2
+
+
+@pytest.mark.parametrize("script", [pytest.param(None, id="whole"), pytest.param(endless_body, id="cut off")])
+async def test_an_answer_is_freed_without_a_search_for_garbage(script: Script | None) -> None:
+    """It and its parser hold each other while it comes, and no longer than that."""
+    client = EndpointClient(allow=Allow.parse(["127.0.0.0/8"]), timeout=timedelta(seconds=0.3))
+    async with answering(OK) if script is None else listen(script) as peer:
+        gc.collect()
+        gc.disable()
+        try:
+            await client.post(Post(url=f"http://127.0.0.1:{peer.port}/", body=b"{}", headers={}))
+            left = [one for one in gc.get_objects() if type(one) is Response]  # isinstance would wake proxies
+        finally:
+            gc.enable()
+    await client.close()
+
+    assert left == []
 
 
 async def test_a_worker_leaves_the_sandboxs_server_out() -> None:

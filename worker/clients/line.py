@@ -85,6 +85,8 @@ class Line(asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
             self._answer = None
+            if answer is not None:
+                answer.close()
         if self._error is not None:
             raise self._error
         return answer is not None and answer.leaves_connection_usable and self._is_at_rest()

@@ -108,6 +108,14 @@ class Response:
         if not self.ended and (excess > 0 or self._heard_beside > HEAD_LIMIT):
             raise TooMuch
 
+    def close(self) -> None:
+        """Let go of the parser once no more is heard: it holds this as this holds it.
+
+        Only Python's garbage collector would find them, and a long answer waits for it.
+        """
+        if self._heard:
+            del self._parser
+
     def on_message_begin(self) -> None:
         """Note what the parser found: an answer, interim or final, or one more than was asked for."""
         self._more = self.complete
