@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -25,6 +26,10 @@ from worker.db.revisions import pending
 from worker.db.session import make_engine
 from worker.open_files import NEEDED, TOO_FEW, raise_own_limit
 from worker.runtime import Runtime
+
+# What is on its way is thousands of objects and no garbage. With its default of 700 new objects Python would
+# look for some at every claim, for 2 % of what a process delivers.
+NEW_OBJECTS = 5_000  # until Python looks for garbage
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +68,12 @@ def _allow_open_files(**_: object) -> None:
     limit = raise_own_limit()
     if limit is not None:
         logger.warning(TOO_FEW, limit, NEEDED)
+
+
+@celeryd_after_setup.connect
+def _seek_garbage_seldom(**_: object) -> None:
+    """Have Python look for garbage less often; what no cycle holds is freed at once all the same."""
+    gc.set_threshold(NEW_OBJECTS, *gc.get_threshold()[1:])
 
 
 @worker_init.connect
