@@ -30,7 +30,7 @@ class Sizes:
     latency_tasks: int = 150  # of a round
     latency_window_s: float = 25
     slow_hosts: int = 100
-    slow_posts: int = 160_000  # more than can be sent in the window
+    slow_posts: int = 240_000  # more than can be sent in the window
     slow_s: float = 24  # the window: from the moment at which some begin to hang
     slow_timeout_s: float = TIMEOUT.total_seconds()
     scale_hosts: int = 128
