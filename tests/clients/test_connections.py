@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -309,6 +311,16 @@ async def test_what_was_known_of_a_name_ends(monkeypatch: pytest.MonkeyPatch) ->
         for _ in range(3):
             await ask(connections, f"http://two.test:{peer.port}/")
         assert zone.lookups("two.test") == 4
+
+
+async def test_an_unknown_name_is_no_shortage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where no device can be opened, as in a bare chroot."""
+    monkeypatch.setattr(os, "devnull", str(tmp_path / "null"))
+    async with name_server({}) as served:
+        lookup = Lookup(nameservers=[served.address])
+        with pytest.raises(LookupFailed, match="has no address"):
+            await lookup.resolve("receiver.test")
+        await lookup.close()
 
 
 async def test_a_failed_look_up_is_not_remembered() -> None:
