@@ -14,11 +14,13 @@ from benchmarks.programs import peer
 from benchmarks.sizes import Sizes
 from benchmarks.stage import Stage, stage
 from benchmarks.wire import ask
+from worker.clients.endpoint import READ
 from worker.db.session import make_engine
 from worker.dispatcher import SLOTS
 
 HANGING = 256  # four each would fill all slots: the limits of receivers that hang are no matter here
 PATIENCE_S = 60.0
+SLACK_S = 1.0
 HELD = "SELECT count(*) FROM deliveries WHERE leased_until > now()"
 # As if no worker had ever run: what the last round's leased is due, and its receivers are known and well.
 ANEW = (
@@ -66,11 +68,18 @@ def held(set_up: Stage, *, engine: Engine, database: str, gateway: int, receiver
 
 
 def wait_until_full(connection: Connection, *, receiver: int) -> None:
-    """Return once every slot is taken, and each one's request is at a receiver."""
+    """Return once every slot is taken, and each one's request is at a receiver.
+
+    The first ones must still wait when the last has come: none is held for longer than a silence may last.
+    """
     end = time.monotonic() + PATIENCE_S
+    while not hung(receiver):
+        assert time.monotonic() < end, "no request came"
+        threading.Event().wait(0.1)
+    end = time.monotonic() + READ.total_seconds() - SLACK_S
     while min(int(connection.scalar(text(HELD)) or 0), hung(receiver)) < SLOTS:
-        assert time.monotonic() < end, f"not all of {SLOTS} slots were taken"
-        threading.Event().wait(0.2)
+        assert time.monotonic() < end, f"not all of {SLOTS} slots were taken at the same time"
+        threading.Event().wait(0.1)
 
 
 def hung(receiver: int) -> int:

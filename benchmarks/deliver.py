@@ -34,7 +34,7 @@ def deliver(*, database: str, timeout: timedelta, warm: bool, starts_at_a_word: 
     """Empty the outbox and return what it cost and when it began."""
     portal = Portal.start()
     clients = Clients.open(portal=portal, allow=Allow.parse(["127.0.0.0/8"]), webhook_timeout=timeout)
-    engine = make_engine(database)
+    engine = make_engine(database, by_index=True)
     dispatcher = Dispatcher(
         sessions=make_sessions(engine),
         secrets=lambda _gateway: (SECRET.encode(),),

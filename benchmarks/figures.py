@@ -239,7 +239,7 @@ RATIOS = (
         key="busy_worker_memory_mib",
         scenario="busy",
         what=f"memory of a worker of `up` with 1,000,000 pending and its {SLOTS:,} slots full of receivers "
-        "that hang",
+        "that hang, over plain HTTP",
         unit="MiB",
         most=114,
         limited_by="the modules that it imports; by `celery -A worker worker` they take 12 MiB more",

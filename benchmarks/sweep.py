@@ -243,7 +243,7 @@ if __name__ == "__main__":
     parser.add_argument("--database", required=True)
     parser.add_argument("--polls", type=int, required=True)
     chosen = parser.parse_args()
-    used = make_engine(chosen.database)
+    used = make_engine(chosen.database, by_index=True)
     on = on_sqlite if used.dialect.name == "sqlite" else on_postgresql
     print(json.dumps(on(used, measure=DESIGNS[chosen.what], polls=chosen.polls)))
     used.dispose()

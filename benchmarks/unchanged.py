@@ -112,6 +112,6 @@ if __name__ == "__main__":
         asking = gets(port=chosen.port, count=chosen.count)
         print(json.dumps(measured(lambda: asyncio.run(asking)) | {"polled": chosen.count}))
     else:
-        used = make_engine(chosen.database)
+        used = make_engine(chosen.database, by_index=True)
         print(json.dumps(on_postgresql(used, measure=partial(polls, port=chosen.port), polls=chosen.count)))
         used.dispose()

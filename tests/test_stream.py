@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -156,6 +157,25 @@ def test_the_calls_of_a_claim_begin_a_few_at_a_time(portal: Portal) -> None:
     assert sorted(desk.recorded) == list(range(40 * STARTED_AT_ONCE))
     assert len(desk.claims) <= 2
     assert desk.most <= 5 * STARTED_AT_ONCE
+
+
+def test_calls_that_never_began_hold_no_slot(portal: Portal) -> None:
+    """A start that is cut off half-way, as when the clients close, leaves a run that ends all the same."""
+    desk = Beginners(due=list(range(4 * STARTED_AT_ONCE)))
+
+    def cut_off(start: Coroutine[Any, Any, None]) -> object:
+        async def begin() -> None:
+            started = asyncio.create_task(start)
+            await asyncio.sleep(0)
+            started.cancel()
+
+        return portal.submit(begin())
+
+    stream = Stream(name="t", slots=len(desk.due), work=desk, submit=cut_off)
+    done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
+
+    assert done.result(timeout=WAIT_S)
+    assert sorted(desk.recorded) == list(range(STARTED_AT_ONCE))
 
 
 def test_a_hanging_call_holds_its_own_slot_only(portal: Portal) -> None:

@@ -392,6 +392,16 @@ def test_the_limit_is_never_exceeded_by_many_workers(hub: Sessions, now: datetim
     assert len(taken) + left >= 120
 
 
+def test_an_open_origin_with_nothing_to_send_is_looked_at_no_more(hub: Sessions, now: datetime) -> None:
+    """A claim that comes upon it, due for what has been given up meanwhile, puts it to rest."""
+    add(hub, HOT, 1, at=now)
+    with hub.begin() as session:
+        session.execute(update(Delivery).values(state="DISCARDED"))
+    change_origin(hub, HOT, open_until=now + timedelta(minutes=5), next_claim_at=now, failures=5, openings=1)
+    assert claim(hub) == []
+    assert row(hub, HOT).next_claim_at is None
+
+
 @pytest.mark.parametrize(
     ("due", "taken", "statements"), [pytest.param(3, 60, 6, id="all"), pytest.param(9, 80, 5, id="limits")]
 )

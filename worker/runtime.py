@@ -44,7 +44,7 @@ class Runtime:
     @classmethod
     def open(cls, settings: Settings, *, ring_deliver: Callable[[], None]) -> Runtime:
         """Build all parts; the database is not asked yet."""
-        engine = make_engine(settings.database_url)
+        engine = make_engine(settings.database_url, by_index=True)
         sessions = make_sessions(engine)
         unsigned = [name for name in settings.gateways if not settings.signing_secrets(gateway=name)]
         if unsigned:

@@ -175,12 +175,18 @@ class Stream(Generic[Item, Outcome]):
 
     async def _start(self, items: Sequence[Item]) -> None:
         """Start all calls of a claim; waking the loop's thread once for each of them would cost more."""
-        for number, item in enumerate(items, start=1):
-            task = asyncio.create_task(self._drive(item))
-            self._calls.add(task)  # the loop itself holds tasks weakly
-            task.add_done_callback(self._calls.discard)
-            if number % STARTED_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        begun = 0
+        try:
+            for item in items:
+                task = asyncio.create_task(self._drive(item))
+                self._calls.add(task)  # the loop itself holds tasks weakly
+                task.add_done_callback(self._calls.discard)
+                begun += 1
+                if begun % STARTED_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        finally:
+            for _ in items[begun:]:  # cut off: their slots are free, their leases end by themselves
+                self._bell.tell_end()
 
     async def _drive(self, item: Item) -> None:
         try:

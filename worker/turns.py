@@ -50,7 +50,7 @@ class Left(IntEnum):
     """What a claim left behind that is due and whose origin may be asked."""
 
     NOTHING = 0
-    BEYOND_LIMITS = 1  # all of it behind origins that have all they may have in flight
+    BEYOND_LIMITS = 1  # all of it, if any, behind origins that have all they may have in flight
     WITHIN_LIMITS = 2
 
 
@@ -141,7 +141,7 @@ def _take(session: Session, *, turns: Mapping[str, Turn], terms: Terms, now: dat
 
 def _is_filled(turn: Turn, *, taken: int) -> bool:
     """Say whether this claim has filled an origin to its limit: it will sleep, whatever else is due."""
-    return 0 < turn.granted == taken and turn.busy.count + taken >= turn.limit
+    return turn.granted > 0 and turn.busy.count + taken >= turn.limit
 
 
 def _reschedule(

@@ -11,7 +11,9 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tests.factory import NOW, add_batch, add_delivery, add_gateway, add_task
-from worker.db import claimable, deliveries, gateways, origins, poll_batches
+from worker.core.lifecycle import Action, Status, Times
+from worker.core.webhook import Result
+from worker.db import claimable, deliveries, delivery_claims, gateways, origins, poll_batches
 from worker.db.models import Delivery, PollBatch, SunoTask
 from worker.db.poll_batches import Lease
 from worker.db.session import Sessions, make_engine
@@ -165,6 +167,51 @@ def test_rows_that_change_alike_and_rows_that_do_not_are_all_written(sessions: S
             row.id: row.attempt_count for row in session.execute(select(Delivery.id, Delivery.attempt_count))
         }
     assert found == counts | {stolen: 0}
+
+
+def test_a_claim_gives_each_column_its_place(sessions: Sessions) -> None:
+    """No two of its values are alike here, so none can stand for another."""
+    submitted, started, finished = (NOW - timedelta(minutes=minutes) for minutes in (3, 2, 1))
+    with sessions.begin() as session:
+        add_gateway(session)
+        row_id = add_task(
+            session,
+            task_id="t-1",
+            action="LYRICS",
+            status="FAILURE",
+            fail_reason="broken",
+            upstream_submitted_at=submitted,
+            upstream_started_at=started,
+            upstream_finished_at=finished,
+            progress=42,
+            data="[1]",
+        )
+        hook, origin = "https://h.example/other", "https://h.example:443"
+        delivery = add_delivery(
+            session, suno_task_id=row_id, notify_hook=hook, origin=origin, claims=6, trigger="resend"
+        )
+        until = NOW + LEASE
+        grants = {origin: 1}
+        (lease,) = delivery_claims.claim(session, grants=grants, first_only=False, until=until, now=NOW)
+    assert lease == deliveries.Lease(
+        id=delivery,
+        gateway="hub",
+        origin=origin,
+        claims=7,
+        trigger=deliveries.Trigger.RESEND,
+        claimed_at=NOW,
+        leased_until=until,
+        result=Result(
+            task_id="t-1",
+            notify_hook=hook,
+            action=Action.LYRICS,
+            status=Status.FAILURE,
+            fail_reason="broken",
+            times=Times(submitted_at=submitted, started_at=started, finished_at=finished),
+            progress=42,
+            data="[1]",
+        ),
+    )
 
 
 def test_a_pending_task_outside_all_batches_cannot_be_stored(sessions: Sessions) -> None:

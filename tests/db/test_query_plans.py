@@ -183,30 +183,34 @@ def test_a_hot_query_uses_its_index(filled: Engine, index: str, run: Callable[[S
         assert f"SCAN {table}'" not in plan
 
 
+def owe(session: Session, *, count: int) -> None:
+    """Write deliveries to four receivers, all due."""
+    add_delivery(session, origin="https://h0.example:443", next_attempt_at=NOW)
+    task, delivery = (
+        ", ".join(column.name for column in table_of(model).columns if column.name not in own)
+        for model, own in ((SunoTask, {"id", "task_id"}), (Delivery, {"id", "origin", "suno_task_id"}))
+    )
+    session.execute(
+        text(
+            f"WITH new AS (INSERT INTO suno_tasks (task_id, {task})"  # noqa: S608 - columns of ours
+            f" SELECT 't' || n || task_id, {task}"
+            " FROM (SELECT * FROM suno_tasks ORDER BY id DESC LIMIT 1) one, generate_series(1, :count) n"
+            " RETURNING id)"
+            f" INSERT INTO deliveries (id, origin, suno_task_id, {delivery})"
+            f" SELECT 'd' || new.id, 'https://h' || new.id % 4 || '.example:443', new.id, {delivery}"
+            " FROM new, (SELECT * FROM deliveries ORDER BY suno_task_id DESC LIMIT 1) one"
+        ),
+        {"count": count - 1},
+    )
+
+
 @pytest.fixture
 def backlog(postgresql_url: str) -> Iterator[Engine]:
-    """Give a database in which 20,001 deliveries to four receivers are due, with fresh statistics."""
+    """Give a database in which 20,000 deliveries to four receivers are due, with fresh statistics."""
     engine = make_engine(postgresql_url)
     with make_sessions(engine).begin() as session:
         add_gateway(session)
-        add_delivery(session, origin="https://h0.example:443", next_attempt_at=NOW)
-        task, delivery = (
-            ", ".join(column.name for column in table_of(model).columns if column.name not in own)
-            for model, own in ((SunoTask, {"id", "task_id"}), (Delivery, {"id", "origin", "suno_task_id"}))
-        )
-        session.execute(
-            text(
-                f"INSERT INTO suno_tasks (task_id, {task})"  # noqa: S608 - columns of ours
-                f" SELECT 't' || n, {task} FROM suno_tasks, generate_series(1, 20000) n"
-            )
-        )
-        session.execute(
-            text(
-                f"INSERT INTO deliveries (id, origin, suno_task_id, {delivery})"  # noqa: S608 - columns of ours
-                f" SELECT 'd' || task, 'https://h' || task % 4 || '.example:443', task, {delivery}"
-                " FROM deliveries, (SELECT id AS task FROM suno_tasks) tasks WHERE task != suno_task_id"
-            )
-        )
+        owe(session, count=20_000)
     with engine.begin() as connection:
         connection.execute(text("ANALYZE deliveries, suno_tasks"))
     yield engine
@@ -248,3 +252,26 @@ def test_a_backlog_is_worked_off_by_plans_that_are_made_once(backlog: Engine) ->
         ).all()
     assert len(kept) == 3
     assert [statement for statement, generic_plans in kept if not generic_plans] == []
+
+
+def test_a_plan_that_was_made_for_a_small_table_reads_no_large_one_whole(postgresql_url: str) -> None:
+    """A first burst comes before the server counts its rows anew; the worker's engine needs no count."""
+    engine = make_engine(postgresql_url, by_index=True)
+    with make_sessions(engine)() as session:
+        add_gateway(session)
+        for _ in range(15):
+            owe(session, count=60)
+            take_all(session)
+            session.commit()
+        owe(session, count=20_000)
+        session.commit()
+        health = {"https://h0.example:443": OriginHealth(delivered_at=NOW)}
+        take_all(session)
+        origins.next_due(session, origins=list(health))
+        origins.write_health(session, health=health, not_before=dict.fromkeys(health, NOW), now=NOW)
+        whole = session.execute(
+            text("SELECT relname FROM pg_stat_xact_user_tables WHERE seq_scan > 0 ORDER BY relname")
+        )
+        assert whole.scalars().all() == []
+        session.rollback()
+    engine.dispose()
