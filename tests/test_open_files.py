@@ -16,6 +16,7 @@ from tests.factory import add_delivery, add_gateway
 from tests.programs import NO_GATEWAY, running, running_program
 from worker.cli.up import WORKER
 from worker.clients.idle import MOST_IDLE
+from worker.clients.names import MOST_ADDRESSES
 from worker.clients.portal import Portal
 from worker.db.session import POOL_SIZE, Sessions
 from worker.dispatcher import SLOTS
@@ -43,8 +44,8 @@ main()
 
 
 def test_all_that_a_worker_may_have_open_is_counted() -> None:
-    """Two addresses for each POST, three pools, three files for a connection to SQLite; 200 for the rest."""
-    assert 2 * SLOTS + 3 * MOST_IDLE + 3 * POOL_SIZE + 200 <= NEEDED
+    """Each POST's addresses, three pools, three files for a connection to SQLite; 200 for the rest."""
+    assert MOST_ADDRESSES * SLOTS + 3 * MOST_IDLE + 3 * POOL_SIZE + 200 <= NEEDED
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ sake of programs that use select(), and let every program raise that up to the *
 worker consists of uses select(), and it starts no other programs, which would inherit what it raised.
 
 The hard limit is the administrator's: it is never touched. With one below what is needed a worker runs all
-the same; with all slots taken, requests then fail in it that are tried again.
+the same; with all slots taken, what needs one more file then fails in it, and is tried again.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-# Two for each POST in flight, which may try two addresses of its receiver at once; the idle connections of
-# three pools; three for each connection to SQLite. What is left, some hundreds, is for gateways, broker, name
-# servers and the threads' own.
-NEEDED: Final = 4_096
+# Up to four for each POST in flight, which may try four addresses of its receiver at once; the idle
+# connections of three pools; three for each connection to SQLite. What is left, some thousands, is for
+# gateways, broker, name servers and the threads' own.
+NEEDED: Final = 8_192
 
 TOO_FEW: Final = (
-    "this worker may have %d files open and needs up to %d: when none is left, POSTs fail as internal_error "
-    "and are tried again; raise its hard limit (ulimit -n, systemd's LimitNOFILE=, Docker's ulimits)"
+    "this worker may have %d files open and needs up to %d: when none is left, whatever needs a new "
+    "connection fails and is tried again, POSTs as internal_error; "
+    "raise its hard limit (ulimit -n, systemd's LimitNOFILE=, Docker's ulimits)"
 )
 
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from aiohappyeyeballs import AddrInfoType, SocketFactoryType
 
 from tests.clients.hostile import hold_tls_open
 from tests.clients.name_server import name_server
 from tests.clients.peers import OK, Connection, Peer, answering, listen, server_tls, trusting_tls
+from worker.clients import connections as connections_of
 from worker.clients import idle, names
 from worker.clients.connections import Connections
-from worker.clients.line import Line, Silence
-from worker.clients.lookup import Lookup, LookupFailed
+from worker.clients.line import Line, NoConnection, Silence
+from worker.clients.lookup import Address, Lookup, LookupFailed
 from worker.clients.passage import Passage
 from worker.clients.response import Response
 from worker.clients.target import Target, compose
@@ -39,10 +43,13 @@ async def pool(
     keep_alive: timedelta = LONG,
     nameservers: list[str] | None = None,
     ssl_context: ssl.SSLContext | None = None,
+    socket_factory: SocketFactoryType | None = None,
 ) -> AsyncIterator[Connections]:
     """Give a pool without a guard."""
     lookup = Lookup(nameservers=nameservers)
-    connections = Connections(resolver=lookup, keep_alive=keep_alive, ssl_context=ssl_context)
+    connections = Connections(
+        resolver=lookup, keep_alive=keep_alive, ssl_context=ssl_context, socket_factory=socket_factory
+    )
     try:
         yield connections
     finally:
@@ -50,12 +57,12 @@ async def pool(
         await lookup.close()
 
 
-async def ask(connections: Connections, url: str) -> tuple[Response, Passage]:
+async def ask(connections: Connections, url: str, *, connect: timedelta = LONG) -> tuple[Response, Passage]:
     """Send a POST and return what came back."""
     target = Target.of(url)
     response, passage = Response(body_limit=1_000, most_bytes=2_000), Passage()
     request = compose("POST", target, headers={}, body=b"")
-    await connections.ask(target.peer, request, answer=response, passage=passage, connect=LONG, read=LONG)
+    await connections.ask(target.peer, request, answer=response, passage=passage, connect=connect, read=LONG)
     return response, passage
 
 
@@ -309,6 +316,81 @@ async def test_what_was_known_of_a_name_ends(monkeypatch: pytest.MonkeyPatch) ->
         for _ in range(3):
             await ask(connections, f"http://two.test:{peer.port}/")
         assert zone.lookups("two.test") == 4
+
+
+async def test_an_unknown_name_is_no_shortage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Also where no device can be opened, as in a bare chroot."""
+    monkeypatch.setattr(os, "devnull", str(tmp_path / "null"))
+    async with name_server({}) as served:
+        lookup = Lookup(nameservers=[served.address])
+        with pytest.raises(LookupFailed, match="has no address"):
+            await lookup.resolve("receiver.test")
+        await lookup.close()
+
+
+async def test_a_name_with_many_silent_addresses_takes_few_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request tries four of them, one beside the other: whoever has a domain can give a name hundreds."""
+    monkeypatch.setattr(
+        connections_of, "HAPPY_EYEBALLS_DELAY_S", 0.01
+    )  # all would be tried in a quarter of a second
+    made: list[socket.socket] = []
+
+    def counted(addr_info: AddrInfoType) -> socket.socket:
+        made.append(socket.socket(*addr_info[:3]))
+        return made[-1]
+
+    addresses = [f"127.0.1.{last}" for last in range(1, 25)]
+    with silent() as port:
+        async with (
+            name_server({"wide.test": [addresses]}) as served,
+            pool(nameservers=[served.address], socket_factory=counted) as connections,
+        ):
+            with pytest.raises(NoConnection):
+                await ask(connections, f"http://wide.test:{port}/", connect=SHORT * 10)
+    assert len(made) == names.MOST_ADDRESSES == 4
+    assert all(one.fileno() == -1 for one in made)
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """Give a port that answers no one, at any address of ours: its queue is full."""
+    with socket.socket() as listening, ExitStack() as waiting:
+        listening.bind(("", 0))
+        listening.listen(0)
+        port = int(listening.getsockname()[1])
+        for _ in range(3):
+            sock = waiting.enter_context(socket.socket())
+            sock.settimeout(0)
+            sock.connect_ex(("127.0.0.1", port))
+        yield port
+
+
+@pytest.mark.parametrize(
+    ("found", "tried"),
+    [
+        (["::1", "::2", "::3", "::4", "::5", "::6", "192.0.2.1", "192.0.2.2"], "::1 192.0.2.1 ::2 192.0.2.2"),
+        (["192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4", "::1"], "192.0.2.1 ::1 192.0.2.2 192.0.2.3"),
+        (
+            ["192.0.2.5", "192.0.2.4", "192.0.2.3", "192.0.2.2", "192.0.2.1"],
+            "192.0.2.5 192.0.2.4 192.0.2.3 192.0.2.2",
+        ),
+        (["::1"], "::1"),
+    ],
+)
+async def test_addresses_of_both_kinds_are_among_the_few(found: list[str], tried: str) -> None:
+    """By turns, and else in the order in which the look-up prefers them."""
+
+    class Known:
+        """A resolver that knows one name."""
+
+        async def resolve(self, host: str) -> list[Address]:
+            """Return its addresses."""
+            del host
+            families = [socket.AF_INET6 if ":" in one else socket.AF_INET for one in found]
+            return [Address(family=family, host=one) for family, one in zip(families, found, strict=True)]
+
+    infos = await names.Names(Known()).addresses(Target.of("http://wide.test/").peer)
+    assert " ".join(str(info[4][0]) for info in infos) == tried
 
 
 async def test_a_failed_look_up_is_not_remembered() -> None:

@@ -3,15 +3,18 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+import socket
 import sys
 import tracemalloc
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 import pytest
 
 from tests.clients.hostile import (
     bytes_of_no_text,
+    close_without_answer,
     continue_fast,
     continue_tersely,
     drip_body,
@@ -25,12 +28,16 @@ from tests.clients.hostile import (
     gzip_bomb,
     huge_body,
     packed_zeros,
+    reset_mid_head,
     say_nothing,
+    saying,
 )
 from tests.clients.peers import OK, Connection, Script, answering, listen, server_tls, trusting_tls
+from worker.clients import endpoint
 from worker.clients.endpoint import EndpointClient, Post
 from worker.clients.response import Response
 from worker.core.addresses import Allow
+from worker.core.verdicts import Failed, PostError, PostOutcome
 
 pytestmark = pytest.mark.anyio
 
@@ -174,21 +181,100 @@ async def test_who_waits_for_an_answer_holds_no_body() -> None:
     assert held < BODY_SIZE / 2
 
 
-@pytest.mark.parametrize("script", [pytest.param(None, id="whole"), pytest.param(endless_body, id="cut off")])
-async def test_an_answer_is_freed_without_a_search_for_garbage(script: Script | None) -> None:
-    """It and its parser hold each other while it comes, and no longer than that."""
-    client = EndpointClient(allow=Allow.parse(["127.0.0.0/8"]), timeout=timedelta(seconds=0.3))
-    async with answering(OK) if script is None else listen(script) as peer:
-        gc.collect()
-        gc.disable()
-        try:
-            await client.post(Post(url=f"http://127.0.0.1:{peer.port}/", body=b"{}", headers={}))
-            left = [one for one in gc.get_objects() if type(one) is Response]  # isinstance would wake proxies
-        finally:
-            gc.enable()
-    await client.close()
+LONG, SHORT = timedelta(seconds=30), timedelta(seconds=0.5)
+FAILING = [
+    pytest.param(saying(b"nonsense"), LONG, LONG, PostError.PROTOCOL, id="no HTTP"),
+    pytest.param(reset_mid_head, LONG, LONG, PostError.RESET, id="reset"),
+    pytest.param(say_nothing, SHORT, LONG, PostError.READ_TIMEOUT, id="silence"),
+    pytest.param(say_nothing, LONG, SHORT, PostError.DEADLINE, id="deadline"),
+]
 
-    assert left == []
+
+@pytest.mark.parametrize(
+    ("script", "read", "whole", "error"),
+    [
+        pytest.param(saying(OK), LONG, LONG, None, id="whole"),
+        pytest.param(endless_body, LONG, LONG, None, id="cut off"),
+        pytest.param(close_without_answer, LONG, LONG, PostError.RESET, id="none"),
+        pytest.param(endless_header, LONG, LONG, PostError.PROTOCOL, id="endless header"),
+        *FAILING,
+    ],
+)
+async def test_an_answer_is_freed_without_a_search_for_garbage(
+    script: Script,
+    read: timedelta,
+    whole: timedelta,
+    error: PostError | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It and its parser hold each other while it comes, a failure its frames while it rises; no longer."""
+    monkeypatch.setattr(endpoint, "READ", read)
+    async with client_of(whole) as client, listen(script) as peer:
+        assert await answers_left(client, peer.port) == (error, 0)
+
+
+async def test_a_refused_request_is_freed_without_a_search_for_garbage() -> None:
+    """Who connects for us holds the failure in a frame that the failure holds."""
+    async with client_of(LONG) as client:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))  # and does not listen
+            left = await answers_left(client, taken.getsockname()[1])
+    assert left == (PostError.REFUSED, 0)
+
+
+@pytest.mark.parametrize(("script", "read", "whole", "error"), FAILING)
+async def test_a_failed_request_over_a_used_connection_is_freed_without_a_search_for_garbage(
+    script: Script, read: timedelta, whole: timedelta, error: PostError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is held until something came back, since it may have to go out again, and no longer."""
+
+    async def accept_one(connection: Connection) -> None:
+        await connection.request()
+        await connection.send(OK)
+        await script(connection)
+
+    async with client_of(whole) as client, listen(accept_one) as peer:
+        await post_to(client, peer.port)
+        monkeypatch.setattr(endpoint, "READ", read)
+        tracemalloc.start()
+        try:
+            assert await answers_left(client, peer.port, size=BODY_SIZE) == (error, 0)
+            held, most = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+
+    assert peer.accepts == 1
+    assert held < BODY_SIZE / 2 < most
+
+
+@asynccontextmanager
+async def client_of(whole: timedelta) -> AsyncIterator[EndpointClient]:
+    """Give a client that may post to this machine."""
+    client = EndpointClient(allow=Allow.parse(["127.0.0.0/8"]), timeout=whole)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def post_to(client: EndpointClient, port: int, *, size: int = 2) -> PostOutcome:
+    """Post so many bytes."""
+    post = Post(url=f"http://127.0.0.1:{port}/", body=b"x" * size, headers={})
+    return (await client.post(post)).outcome
+
+
+async def answers_left(client: EndpointClient, port: int, *, size: int = 2) -> tuple[PostError | None, int]:
+    """Post; return what went wrong, and how many answers are left once the event loop has gone on."""
+    gc.collect()
+    gc.disable()
+    try:
+        outcome = await post_to(client, port, size=size)
+        for _ in range(3):
+            await asyncio.sleep(0)  # a cancellation is held by the loop's own round
+        left = sum(type(one) is Response for one in gc.get_objects())  # isinstance would wake proxies
+    finally:
+        gc.enable()
+    return outcome.error if isinstance(outcome, Failed) else None, left
 
 
 async def test_a_worker_leaves_the_sandboxs_server_out() -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
+
 import pytest
+from httptools import HttpResponseParser
 
 from worker.clients.response import HEAD_LIMIT, NotHttp, Response, TooMuch
 
@@ -16,6 +19,21 @@ def hear(*pieces: bytes, body_limit: int = 50, most_bytes: int = 98) -> Response
     for piece in pieces:
         response.hear(piece)
     return response
+
+
+def test_an_answer_that_has_not_begun_has_no_parser() -> None:
+    """A thousand are waited for at the same time, and a parser takes as much memory as all the rest."""
+    waiting = Response(body_limit=50, most_bytes=98)
+    begun = hear(SIZED)
+    assert [has_parser(waiting), has_parser(begun)] == [False, True]
+    for response in (waiting, begun):
+        response.close()
+    assert not has_parser(begun)
+
+
+def has_parser(response: Response) -> bool:
+    """Say whether an answer holds a parser."""
+    return any(type(held) is HttpResponseParser for held in gc.get_referents(response))
 
 
 @pytest.mark.parametrize(

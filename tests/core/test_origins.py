@@ -33,6 +33,7 @@ HOST_ERRORS = (
     PostError.DEADLINE,
     PostError.TLS,
 )
+NO_WORD_OF_THE_RECEIVER = (PostError.BLOCKED_ADDRESS, PostError.INVALID_URL, PostError.INTERNAL)
 
 
 def answered(code: int) -> Answered:
@@ -71,15 +72,14 @@ def follow(health: OriginHealth, *outcomes: PostOutcome, at: datetime = NOW) -> 
         (answered(500), 10),
         (answered(503), 10),
         (answered(599), 10),
-        *((failed(error), 10) for error in PostError if error not in ("blocked_address", "invalid_url")),
-        (failed(PostError.BLOCKED_ADDRESS), 20),
-        (failed(PostError.INVALID_URL), 20),
+        *((failed(error), 10) for error in PostError if error not in NO_WORD_OF_THE_RECEIVER),
+        *((failed(error), 20) for error in NO_WORD_OF_THE_RECEIVER),
     ],
 )
 def test_the_limit_grows_with_deliveries_and_is_halved_by_transient_failures(
     outcome: PostOutcome, limit: int
 ) -> None:
-    """Other answers say nothing about how much the receiver can take."""
+    """Other answers say nothing about how much the receiver can take, nor does what we lack ourselves."""
     assert follow(OriginHealth(concurrency=20), outcome).concurrency == limit
 
 

@@ -159,6 +159,10 @@ class Connections:
                 )
         except TimeoutError as error:
             raise NoConnection from error
+        except OSError as error:
+            # A frame of start_connection holds it: together they would hold the request that it passes.
+            error.__traceback__ = None
+            raise
         if self._closed:
             line.abort()
             raise Closed

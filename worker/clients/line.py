@@ -87,8 +87,12 @@ class Line(asyncio.Protocol):
             self._answer = None
             if answer is not None:
                 answer.close()
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None
+        try:
+            if error is not None:
+                raise error
+        finally:
+            del error  # it holds this frame; together they would hold the request until a search for garbage
         return answer is not None and answer.leaves_connection_usable and self._is_at_rest()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ their search domains, and follows changes of both; it knows no other source of n
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ LOOKUP_TIMEOUT: Final = timedelta(seconds=4)
 FIRST_TRY: Final = timedelta(seconds=1.5)
 TRIES: Final = 2
 
+_NO_MORE_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
 _SILENCE: Final = frozenset({aiodns.error.ARES_ETIMEOUT, aiodns.error.ARES_ECONNREFUSED})
 _NO_SUCH_NAME: Final = frozenset({aiodns.error.ARES_ENOTFOUND, aiodns.error.ARES_ENODATA})
 
@@ -91,7 +93,11 @@ def _end_if_no_file_can_be_opened() -> None:
 
     Such a failure would count against the host. A shortage that has ended in between is not seen.
     """
-    os.close(os.open(os.devnull, os.O_RDONLY))
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        if error.errno in _NO_MORE_FILES:  # and not where there is no such device
+            raise
 
 
 def _reason(code: int) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from ipaddress import ip_address
+from itertools import chain, zip_longest
 from typing import Final
 
 from aiohappyeyeballs import AddrInfoType
@@ -16,6 +18,10 @@ from worker.clients.target import Peer
 
 KNOWN_FOR: Final = timedelta(seconds=10)
 MOST_KNOWN: Final = 1_000
+
+# Of one name, for one request. Each address that is silent keeps a file open until the time for connecting is
+# over, so that strangers whose names have dozens of them could take all the files that a process may have.
+MOST_ADDRESSES: Final = 4
 
 _Found = asyncio.Task[Sequence[Address]]
 
@@ -30,7 +36,7 @@ class Names:
         self._asked: dict[str, tuple[float, _Found]] = {}  # the oldest first
 
     async def addresses(self, peer: Peer) -> Sequence[AddrInfoType]:
-        """Return where `peer` may be connected to, or raise what the resolver raises."""
+        """Return where to try to connect to `peer`, the best first, or raise what the resolver raises."""
         try:
             literal = ip_address(peer.host)
         except ValueError:
@@ -40,7 +46,7 @@ class Names:
             return [_info(Address(family=family, host=peer.host), port=peer.port)]
         # One caller's cancellation or deadline is not that of the others, so the look-up is nobody's own.
         found = await asyncio.shield(self._look_up(peer.host))
-        return [_info(one, port=peer.port) for one in found]
+        return [_info(one, port=peer.port) for one in _to_try(found)]
 
     def _look_up(self, host: str) -> _Found:
         now = self._loop.time()
@@ -63,6 +69,15 @@ class Names:
         failed = done.cancelled() or done.exception() is not None
         if failed and self._asked.get(host, (0.0, None))[1] is done:
             del self._asked[host]
+
+
+def _to_try(found: Sequence[Address]) -> Sequence[Address]:
+    """Return the first few, IPv6 and IPv4 by turns: a host may have lost its way to all of one kind."""
+    by_family: dict[int, list[Address]] = defaultdict(list)
+    for one in found:
+        by_family[one.family].append(one)
+    turns = chain.from_iterable(zip_longest(*by_family.values()))
+    return [one for one in turns if one is not None][:MOST_ADDRESSES]
 
 
 def _info(address: Address, *, port: int) -> AddrInfoType:

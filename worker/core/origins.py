@@ -3,8 +3,9 @@
 An *origin* is a scheme, host and port; all hooks behind it share its fate. Two rules, both fed by the
 outcomes of POSTs in the order in which they are recorded:
 
-* The *limit* of POSTs in flight grows by 1 with each delivery and is halved by each transient failure,
-  between 1 and the configured most: a healthy receiver gets its full speed, a dying one is left in peace.
+* The *limit* of POSTs in flight grows by 1 with each delivery and is halved by each transient failure but
+  one of our own, between 1 and the configured most: a healthy receiver gets its full speed, a dying one is
+  left in peace.
 * The *breaker* opens after 5 outcomes in a row that speak of the host itself: no DNS, no connection, no TLS,
   no answer in time, 429 or 502-504. It stays open for 30 s, doubling with each failed probe to 15 min; then
   one POST at a time probes, and any other answer closes it. A 500 or 404 is an answer of one path at a shared
@@ -175,6 +176,8 @@ def _split(free: int, wants: Sequence[int]) -> list[int]:
 def _limit(concurrency: int, outcome: PostOutcome, *, most: int) -> int:
     if is_delivered(outcome):
         return min(concurrency + 1, most)
+    if isinstance(outcome, Failed) and outcome.error is PostError.INTERNAL:
+        return concurrency  # what this process lacks says nothing of the receiver
     return max(1, min(concurrency, most) // 2) if is_transient(outcome) else concurrency
 
 
