@@ -1,4 +1,4 @@
-"""Beat ends when it is told to.
+"""Beat ends when it is told to, and sleeps until it rings.
 
 Celery's Beat leaves by an exception that its signal handler raises wherever the program happens to be. Raised
 in the middle of a publication, redis-py turns it into an error of the connection (`I/O operation on closed
@@ -14,7 +14,7 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-from celery.beat import Service
+from celery.beat import Scheduler, Service
 from celery.signals import beat_init
 
 from worker.closing import close_whole
@@ -22,6 +22,18 @@ from worker.reconnecting import look_often
 
 GRACE_S = 3.0
 AGAIN_S = 1.0
+
+
+class PunctualScheduler(Scheduler):
+    """Celery's scheduler, in memory, which wakes when an entry is due.
+
+    Celery's wakes 10 ms before that and looks at its entries again and again until the moment has come. With
+    two a second that took six times the CPU of all else that Beat did.
+    """
+
+    def adjust(self, n: float, drift: float = 0.0) -> float:
+        """Return how long to sleep when an entry is due in `n` seconds."""
+        return super().adjust(n, drift)  # type: ignore[arg-type]  # the published types know whole ones only
 
 
 @beat_init.connect

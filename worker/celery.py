@@ -112,7 +112,7 @@ app.conf.update(
     redis_socket_keepalive=True,
     redis_backend_health_check_interval=5,
     # In memory: Beat keeps no file. Two of them are harmless, so two make it highly available.
-    beat_scheduler="celery.beat:Scheduler",
+    beat_scheduler="worker.beat:PunctualScheduler",
     # `celery -A worker inspect ping -d celerybeat@HOST` answers only while Beat ticks: its health check.
     beat_enable_remote_control=True,
     beat_schedule={
