@@ -52,9 +52,9 @@ def add(sessions: Sessions, origin: str, count: int, *, at: datetime, attempt_co
 
 
 def change_origin(sessions: Sessions, origin: str, **columns: object) -> None:
-    """Change an origin's row; a limit that is set was earned by deliveries."""
+    """Change an origin's row; a limit that is set was earned by deliveries, of a moment ago."""
     if "concurrency" in columns:
-        columns = {"delivered_at": datetime.now(UTC)} | columns
+        columns = {"delivered_at": datetime.now(UTC) + timedelta(minutes=1)} | columns
     with sessions.begin() as session:
         session.execute(update(Origin).where(Origin.origin == origin).values(**columns))
 
@@ -318,7 +318,7 @@ def test_an_origin_whose_row_is_held_is_waited_for(postgresql_url: str, now: dat
 def test_a_receiver_that_took_nothing_lately_begins_with_sixteen(hub: Sessions, now: datetime) -> None:
     """Its limit is still 64, and it has it again with its first delivery."""
     add(hub, HOT, 100, at=now)
-    change_origin(hub, HOT, concurrency=64, delivered_at=now - timedelta(seconds=11))
+    change_origin(hub, HOT, concurrency=64, delivered_at=now - timedelta(seconds=1))
     leases = claim(hub)
     assert len(leases) == 16
     finish(hub, leases[:1], GOOD, state="DELIVERED")

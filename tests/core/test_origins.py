@@ -109,6 +109,17 @@ def test_the_fifth_failure_of_the_host_opens_the_breaker(outcome: PostOutcome) -
     assert capacity(five, most=MOST, now=NOW + timedelta(seconds=30)) == 1
 
 
+@pytest.mark.parametrize(
+    ("silent_for", "limit"), [(timedelta(milliseconds=999), 64), (timedelta(seconds=1), 16)]
+)
+def test_one_that_fell_silent_gets_sixteen_until_it_answers(silent_for: timedelta, limit: int) -> None:
+    """A receiver that begins to hang would otherwise gather slots until its first request's timeout."""
+    health = OriginHealth(concurrency=64, delivered_at=NOW)
+    assert capacity(health, most=MOST, now=NOW + silent_for) == limit
+    again = after(health, answered(200), most=MOST, now=NOW + silent_for)
+    assert capacity(again, most=MOST, now=NOW + silent_for) == 64
+
+
 def test_a_breaker_is_closed_open_or_probing() -> None:
     """Open until its time has come, to the microsecond; then it probes until an answer closes it."""
     opened = follow(OriginHealth(), *[answered(503)] * 5)
