@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -34,11 +35,15 @@ class Receivers:
     outcomes: list[PostOutcome] = field(default_factory=list)
     sent: list[Post] = field(default_factory=list)
     meanwhile: Callable[[], None] = lambda: None
+    waits: Callable[[Post], bool] = lambda _: False
+    go_on: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def post(self, post: Post) -> Exchange:
-        """Answer 200 when nothing else is left."""
+        """Answer 200 when nothing else is left; those that wait only when they may go on."""
         self.sent.append(post)
         self.meanwhile()
+        if self.waits(post):
+            await self.go_on.wait()
         outcome = self.outcomes.pop(0) if self.outcomes else answer(200)
         return exchange(outcome, body=post.body)
 
@@ -257,6 +262,22 @@ def test_everything_due_goes_out_in_one_run(bench: Bench) -> None:
     ids = {bench.add() for _ in range(450)}
     assert bench.deliver()["delivered"] == 450
     assert {post.headers["webhook-id"] for post in bench.client.sent} == ids
+
+
+def test_what_its_receivers_limit_held_back_goes_out_whatever_was_claimed_meanwhile(bench: Bench) -> None:
+    """A slow receiver at its limit is not seen by the claims that serve a fast one; its answer is."""
+    slow, fast = "https://slow.example", "https://fast.example"
+    for host, count in ((slow, 8), (fast, 6)):  # either may be asked 4 times at first
+        for _ in range(count):
+            bench.add(notify_hook=f"{host}/hook", origin=f"{host}:443")
+    bench.client.waits = lambda post: post.url.startswith(slow)
+
+    def let_go() -> None:
+        if len(bench.client.sent) == 4 + 6:
+            bench.client.go_on.set()
+
+    bench.client.meanwhile = let_go
+    assert bench.deliver()["delivered"] == 8 + 6
 
 
 def test_a_breaker_that_opens_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from worker.clients.portal import Portal
 from worker.looks import Claimed
-from worker.stream import STARTED_AT_ONCE, Stream
+from worker.stream import STARTED_AT_ONCE, Recorded, Stream
 
 DAY = timedelta(days=1)
 WAIT_S = 10.0  # how long a test waits for what must happen
@@ -48,11 +48,12 @@ class Desk:
             raise ZeroDivisionError
         yield item
 
-    def record(self, finished: Sequence[tuple[int, int]]) -> None:
+    def record(self, finished: Sequence[tuple[int, int]]) -> Recorded:
         """Note the outcomes."""
         self.recorded += [outcome for _, outcome in finished]
         for _ in finished:
             self.seen.release()
+        return Recorded()
 
 
 @pytest.fixture
@@ -107,22 +108,27 @@ def test_free_slots_are_filled_without_waiting(portal: Portal) -> None:
     assert done.result(timeout=WAIT_S)
 
 
-def test_a_full_claim_is_followed_by_no_other_until_a_call_ends(portal: Portal) -> None:
+def test_what_a_limit_held_back_is_looked_at_when_a_record_lets_it_through(portal: Portal) -> None:
     """Looking again at limits that are reached is in vain; what frees one of them is looked at at once."""
     desk = Desk(due=list(range(8)), held={number: asyncio.Event() for number in range(8)})
-    whole = desk.claim
+    whole_claim, whole_record = desk.claim, desk.record
 
     def claim(*, free: int) -> Claimed[int]:
-        taken = whole(free=min(free, 4))
-        return Claimed(items=taken.items, more=taken.more, full=True)
+        return Claimed(items=whole_claim(free=min(free, 4)).items, more=False)
 
-    desk.claim = claim  # type: ignore[method-assign]
+    def record(finished: Sequence[tuple[int, int]]) -> Recorded:
+        whole_record(finished)
+        return Recorded(lets_through=(3, 3) in finished)
+
+    desk.claim, desk.record = claim, record  # type: ignore[method-assign]
     stream = Stream(name="t", slots=30, work=desk, submit=portal.submit)
     done = in_thread(lambda: stream.run(stop=threading.Event(), ring_successor=never))
     for _ in range(4):
         assert desk.reached.acquire(timeout=WAIT_S)
-    assert len(desk.claims) == 1
-    let_go(portal, desk.held[0])
+    for number in (0, 3):
+        assert len(desk.claims) == 1
+        let_go(portal, desk.held[number])
+        assert desk.seen.acquire(timeout=WAIT_S)
     for _ in range(4):
         assert desk.reached.acquire(timeout=0.9)  # less than the second after which it looks anyway
     assert len(desk.claims) == 2
@@ -326,7 +332,7 @@ def test_a_ring_from_before_the_run_costs_no_second_look(portal: Portal) -> None
     [
         pytest.param(1, {}, 1, id="no slot is free"),
         pytest.param(2, {"more": True, "leaves_some": True}, 1, id="others could take some"),
-        pytest.param(2, {"more": True, "full": True}, 0, id="nobody could take more"),
+        pytest.param(2, {"held_back": ["o"]}, 0, id="nobody could take more"),
         pytest.param(2, {}, 0, id="nothing is left"),
     ],
 )
@@ -371,10 +377,11 @@ def test_a_message_that_joins_a_run_that_does_not_listen_is_passed_on(portal: Po
     desk = Desk(due=[0])
     recording, may_record = threading.Event(), threading.Event()
 
-    def record(finished: Sequence[tuple[int, int]]) -> None:
+    def record(finished: Sequence[tuple[int, int]]) -> Recorded:
         del finished
         recording.set()
         may_record.wait(WAIT_S)
+        return Recorded()
 
     desk.record = record  # type: ignore[method-assign]
     stream = Stream(name="t", slots=2, work=desk, submit=portal.submit)
@@ -398,12 +405,12 @@ def test_what_a_record_leaves_for_later_waits_for_the_next_claim(portal: Portal)
         steps.append("claim")
         return claim(free=free)
 
-    def records(finished: Sequence[tuple[int, int]]) -> Callable[[], None]:
+    def records(finished: Sequence[tuple[int, int]]) -> Recorded:
         record(finished)
         steps.append("record")
-        return lambda: steps.append("later")
+        return Recorded(later=lambda: steps.append("later"))
 
-    desk.claim, desk.record = claims, records  # type: ignore[method-assign,assignment]
+    desk.claim, desk.record = claims, records  # type: ignore[method-assign]
     stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
     assert stream.run(stop=threading.Event(), ring_successor=never)
     assert steps == ["claim", "record", "claim", "later", "record", "later"]
@@ -493,7 +500,7 @@ def test_an_error_in_the_record_ends_the_run_and_the_next_one_works(portal: Port
     """The stream is not left as if somebody still ran it."""
     desk = Desk(due=[1])
 
-    def fail(finished: Sequence[tuple[int, int]]) -> None:
+    def fail(finished: Sequence[tuple[int, int]]) -> Recorded:
         raise ZeroDivisionError(len(finished))
 
     stream = Stream(name="t", slots=1, work=desk, submit=portal.submit)
@@ -512,11 +519,12 @@ class LateDesk(Desk):
 
     while_recording: Callable[[], None] = never
 
-    def record(self, finished: Sequence[tuple[int, int]]) -> None:
+    def record(self, finished: Sequence[tuple[int, int]]) -> Recorded:
         """Note the outcomes, and let happen what happens meanwhile, once."""
-        Desk.record(self, finished)
+        recorded = Desk.record(self, finished)
         happens, self.while_recording = self.while_recording, never
         happens()
+        return recorded
 
 
 def test_a_ring_during_the_last_record_is_not_lost(portal: Portal) -> None:

@@ -28,7 +28,7 @@ from worker.db.persist import DATABASE_TROUBLE, Patience, describe, is_passing, 
 from worker.db.session import Sessions
 from worker.health import log_breakers, record_outcomes
 from worker.looks import Claimed
-from worker.stream import Stream, Submit
+from worker.stream import Recorded, Stream, Submit
 from worker.tally import Tally
 from worker.turns import Terms, claim_deliveries
 from worker.version import __version__
@@ -70,6 +70,8 @@ class Dispatcher:
         self._client = client
         self._tally = Tally()
         self._stop = threading.Event()
+        # Origins with more due than their limit lets through, which sleep until a POST of theirs is recorded.
+        self._held_back: set[str] = set()
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
 
     def wake(self) -> bool:
@@ -105,12 +107,14 @@ class Dispatcher:
         terms = Terms(lease=self._lease, most=most, reserve=RESERVE, chance=chance)
         try:
             with self._sessions.begin() as session:
-                return claim_deliveries(session, free=free, terms=terms)
+                claimed = claim_deliveries(session, free=free, terms=terms)
         except DATABASE_TROUBLE as error:
             if not is_passing(error):
                 raise
             logger.warning("the database is away; nothing was claimed: %s", describe(error))
             return Claimed(items=[], more=False, leaves_some=True)  # another process may still reach it
+        self._held_back.update(claimed.held_back)
+        return claimed
 
     async def call(self, item: Lease) -> AsyncIterator[Exchange]:
         """Sign and POST."""
@@ -128,10 +132,13 @@ class Dispatcher:
         )
         return Post(url=item.result.notify_hook, body=body, headers=signed)
 
-    def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> Callable[[], None]:
+    def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> Recorded:
         """Judge the outcomes and write them in one transaction, with their attempt rows; log them later."""
         self._record(finished)
-        return self._tally.tell
+        origins = {lease.origin for lease, _ in finished}
+        lets_through = not self._held_back.isdisjoint(origins)
+        self._held_back -= origins
+        return Recorded(lets_through=lets_through, later=self._tally.tell)
 
     def _record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:
         firsts: dict[str, tuple[Lease, Exchange]] = {}

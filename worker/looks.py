@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -18,16 +18,16 @@ LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits fo
 class Claimed(Generic[Item]):
     """What a claim took.
 
-    `more`: it was held back by a limit, so freed slots are worth another look. `full`: nothing else is
-    worth one, for until an outcome is recorded the limits let no more through. `leaves_some`: another
-    process with free slots might take some of what is left. `due_in`: how long until what is not due
-    yet will be; None where nobody can say.
+    `more`: it did not take all that it might, so freed slots are worth another look. `held_back`: whose own
+    limit lets no more of what is due through; no look sees that before one of their calls is recorded.
+    `leaves_some`: another process with free slots might take some of what is left. `due_in`: how long until
+    what is not due yet will be; None where nobody can say.
     """
 
     items: Sequence[Item]
     more: bool
     due_in: timedelta | None = None
-    full: bool = False
+    held_back: Collection[str] = ()
     leaves_some: bool = False
 
 
@@ -47,11 +47,11 @@ class Looks:
     def learn(self, claimed: Claimed[Any], *, now: float, in_flight: int) -> None:
         """Take in what a claim that began at `now` said."""
         took = bool(claimed.items)
-        # What was held back by a limit stays held back until a call of ours ends.
+        # What was left for want of slots is left until a call of ours ends.
         self.more = claimed.more or (self.more and not took and in_flight > 0)
         # What was waited for and is still not due, or another's by now, is not waited for again.
         due_in = claimed.due_in if took or now < self.due_at else None
         self.due_at = math.inf if due_in is None else time.monotonic() + due_in.total_seconds()
         # While a claim takes something and may take more, the next one follows at once.
-        at_once = took and self.more and not claimed.full
+        at_once = took and self.more
         self.at = now if at_once else min(self.due_at, now + LOOK_EVERY_S)

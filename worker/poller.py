@@ -26,7 +26,7 @@ from worker.db.session import Sessions
 from worker.looks import Claimed
 from worker.recording import Recorder
 from worker.release import Pace
-from worker.stream import Stream, Submit
+from worker.stream import Recorded, Stream, Submit
 
 logger = logging.getLogger(__name__)
 
@@ -127,9 +127,10 @@ class Poller:
         gateway = self._polled[item.lease.gateway]
         return ask(item, gateway=gateway, client=self._client, shuffle=_shuffled)
 
-    def record(self, finished: Sequence[Answer]) -> None:
+    def record(self, finished: Sequence[Answer]) -> Recorded:
         """Advance the tasks of the answers and write what changed."""
         self._recorder.record(finished, stop=self._stop)
+        return Recorded()
 
 
 def _shuffled(ids: Sequence[str]) -> Sequence[str]:

@@ -24,6 +24,7 @@ import math
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -43,6 +44,18 @@ STARTED_AT_ONCE = 16
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What a record leaves to be done.
+
+    `lets_through`: a limit that held back what is due has room again, so a look is worth it. `later`: what
+    may wait until the freed slots are taken.
+    """
+
+    lets_through: bool = False
+    later: Callable[[], None] | None = None
+
+
 class Work(Protocol[Item, Outcome]):
     """The four steps of a use-case, as a stream runs them."""
 
@@ -52,8 +65,8 @@ class Work(Protocol[Item, Outcome]):
     def call(self, item: Item) -> AsyncIterator[Outcome]:
         """Ask the peer; runs on the event loop and knows no SQL."""
 
-    def record(self, finished: Sequence[tuple[Item, Outcome]]) -> Callable[[], None] | None:
-        """Decide and write, in short transactions; return what may wait until the freed slots are taken."""
+    def record(self, finished: Sequence[tuple[Item, Outcome]]) -> Recorded:
+        """Decide and write, in short transactions."""
 
 
 class Submit(Protocol):
@@ -156,10 +169,10 @@ class Stream(Generic[Item, Outcome]):
             if self._shift.is_relieved:
                 self._shift.end()
                 return
-            rang, freed = self._listen(
-                wait=max(0.0, looks.at - time.monotonic()) if may_claim else LOOK_EVERY_S
+            is_worth_it = self._listen(
+                wait=max(0.0, looks.at - time.monotonic()) if may_claim else LOOK_EVERY_S, more=looks.more
             )
-            if rang or (freed and looks.more):
+            if is_worth_it:
                 looks.at = 0.0
 
     def _fill(self) -> Claimed[Item]:
@@ -204,10 +217,10 @@ class Stream(Generic[Item, Outcome]):
         if step is not None:
             step()
 
-    def _listen(self, *, wait: float) -> tuple[bool, bool]:
-        """Wait for an event, record all that came; say whether it rang and whether a slot is free."""
+    def _listen(self, *, wait: float, more: bool) -> bool:
+        """Wait for an event, record all that came; say whether a look is worth it, where `more` was left."""
         heard = self._bell.listen(wait=wait, out=self._in_flight)
         self._in_flight -= heard.ended
-        if heard.finished:
-            self._after_record = self._work.record(heard.finished)
-        return heard.rang, heard.ended > 0
+        recorded = self._work.record(heard.finished) if heard.finished else Recorded()
+        self._after_record = recorded.later
+        return heard.rang or recorded.lets_through or (more and heard.ended > 0)

@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import IntEnum
 
 from sqlalchemy.orm import Session
 
@@ -46,12 +45,12 @@ class Terms:
     chance: float
 
 
-class Left(IntEnum):
-    """What a claim left behind that is due and whose origin may be asked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Left:
+    """The origins of a claim that may be asked and of which something is due that it did not take."""
 
-    NOTHING = 0
-    BEYOND_LIMITS = 1  # all of it, if any, behind origins that have all they may have in flight
-    WITHIN_LIMITS = 2
+    held_back: Sequence[str]  # they have all that they may have in flight
+    within_limits: Sequence[str]  # for want of slots
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +81,9 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
     looked_at_all = len(waiting) < ORIGINS
     return Claimed(
         items=leases,
-        more=not looked_at_all or left is not Left.NOTHING,
-        full=looked_at_all and left is Left.BEYOND_LIMITS,
-        leaves_some=proven_only or not looked_at_all or left is Left.WITHIN_LIMITS,
+        more=not looked_at_all or bool(left.within_limits),
+        held_back=left.held_back,
+        leaves_some=proven_only or not looked_at_all or bool(left.within_limits),
     )
 
 
@@ -147,22 +146,22 @@ def _is_filled(turn: Turn, *, taken: int) -> bool:
 def _reschedule(
     session: Session, *, turns: Mapping[str, Turn], leases: Sequence[Lease], terms: Terms, now: datetime
 ) -> Left:
-    """Set when each origin is looked at next; say what is due and may be sent, and was not taken."""
+    """Set when each origin is looked at next; say of which something was left."""
     taken = Counter(one.origin for one in leases)
     filled = {name for name, turn in turns.items() if _is_filled(turn, taken=taken[name])}
     first_due = dict.fromkeys(filled, now) | origins.next_due(session, origins=turns.keys() - filled)
     at: dict[str, datetime | None] = {}
-    left = Left.NOTHING
+    held_back, within_limits = list[str](), list[str]()
     for name, turn in turns.items():
         due = first_due[name]
         more = due is not None and due <= now and turn.limit > 0
         at_limit = turn.busy.count + taken[name] >= turn.limit
         if more:
-            left = max(left, Left.BEYOND_LIMITS if at_limit else Left.WITHIN_LIMITS)
+            (held_back if at_limit else within_limits).append(name)
         if more and at_limit:
             at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
         elif turn.granted or turn.busy.count >= turn.part or not more:
             at[name] = next_claim_at(turn.health, due=due, now=now)
         # else: no slot was left for it, so it keeps its place in the line.
     origins.reschedule(session, at=at)
-    return left
+    return Left(held_back=held_back, within_limits=within_limits)
