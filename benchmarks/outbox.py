@@ -23,7 +23,7 @@ WORKERS = (1, 2, 4)
 FAIR = 0.1  # of an even share: with less, a process has not taken part
 FAILED = (
     "SELECT coalesce(error, status_code::text), count(*), max(detail) FROM attempts "
-    "WHERE status_code IS DISTINCT FROM 200 GROUP BY 1"
+    "WHERE status_code IS DISTINCT FROM 200 AND at >= to_timestamp(:since) GROUP BY 1"
 )
 ANSWERED = (
     "SELECT count(*), extract(epoch FROM max(at) - min(at)) FROM attempts "
@@ -112,7 +112,7 @@ def read_answered(database: str, *, since: float) -> tuple[int, float, list[tupl
     engine = make_engine(database)
     with engine.connect() as connection:
         answered, seconds = connection.execute(text(ANSWERED), {"since": since}).one()
-        failed = [tuple(row) for row in connection.execute(text(FAILED))]
+        failed = [tuple(row) for row in connection.execute(text(FAILED), {"since": since})]
     engine.dispose()
     return int(answered), float(seconds), failed
 

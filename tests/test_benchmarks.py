@@ -325,7 +325,7 @@ def test_what_came_is_counted_by_its_span() -> None:
 
 
 def test_a_process_that_took_no_part_ends_the_scenario() -> None:
-    """Else the rate of two would be that of one."""
+    """Else the rate of two would be that of one, measured twice."""
     even = [{"delivered": 60.0, "seconds": 10.0, "database_s": 1.0}, {"delivered": 40.0}]
     started_late = [{"delivered": 99.0, "seconds": 10.0, "database_s": 1.0}, {"delivered": 1.0}]
 

@@ -22,7 +22,7 @@ from worker.core.schedule import DEFAULT_RETRY_SCHEDULE
 from worker.core.verdicts import Answered, Failed, PostError, PostOutcome
 from worker.db.models import Attempt, Delivery, Origin
 from worker.db.session import Sessions
-from worker.dispatcher import Dispatcher
+from worker.dispatcher import SLOTS, Dispatcher
 from worker.turns import Terms, claim_deliveries
 
 SECRETS = {"hub": (b"h" * 24,), "other": (b"n" * 24, b"o" * 24)}
@@ -278,6 +278,37 @@ def test_what_its_receivers_limit_held_back_goes_out_whatever_was_claimed_meanwh
 
     bench.client.meanwhile = let_go
     assert bench.deliver()["delivered"] == 8 + 6
+
+
+def test_what_is_held_back_is_remembered_until_a_claim_has_seen_it_go(bench: Bench) -> None:
+    """The look that a record is worth may come to nothing, for another process was first: the next is too."""
+    for _ in range(20):  # it may be asked 4 times at first
+        bench.add()
+    one, other = bench.dispatcher(), bench.dispatcher()
+    mine = list(one.claim(free=SLOTS).items)
+
+    def record() -> bool:
+        return one.record([(mine.pop(), exchange(answer(200)))]).lets_through
+
+    assert record()
+    taken = other.claim(free=SLOTS).items
+    assert taken
+    assert not one.claim(free=SLOTS - len(mine)).items
+    assert record()
+    assert one.claim(free=SLOTS - len(mine)).items
+
+
+def test_what_was_held_back_is_forgotten_once_nothing_is_in_flight(bench: Bench) -> None:
+    """No record of this process can let anything through then; an origin may never be asked by it again."""
+    for _ in range(5):
+        bench.add()
+    one, other = bench.dispatcher(), bench.dispatcher()
+    leases = [*one.claim(free=SLOTS).items]
+    other.record([(lease, exchange(answer(200))) for lease in leases])
+    other.claim(free=SLOTS)
+
+    one.claim(free=SLOTS)
+    assert not one.record([(leases[0], exchange(answer(200)))]).lets_through
 
 
 def test_a_breaker_that_opens_is_one_line(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -104,7 +104,9 @@ def owed(sqlite_url: str, hanging: Peer) -> None:
         add_gateway(session)
         for _ in range(4 * SLOTS):
             add_delivery(session, notify_hook=f"{origin}/hook", origin=origin, next_attempt_at=now)
-        add_origin(session, origin=origin, concurrency=64, delivered_at=now, next_claim_at=now)
+        add_origin(
+            session, origin=origin, concurrency=64, delivered_at=now + timedelta(minutes=1), next_claim_at=now
+        )
     engine.dispose()
 
 

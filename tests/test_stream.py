@@ -332,7 +332,7 @@ def test_a_ring_from_before_the_run_costs_no_second_look(portal: Portal) -> None
     [
         pytest.param(1, {}, 1, id="no slot is free"),
         pytest.param(2, {"more": True, "leaves_some": True}, 1, id="others could take some"),
-        pytest.param(2, {"held_back": ["o"]}, 0, id="nobody could take more"),
+        pytest.param(2, {"held_back": {"o": True}}, 0, id="nobody could take more"),
         pytest.param(2, {}, 0, id="nothing is left"),
     ],
 )

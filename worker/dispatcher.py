@@ -70,7 +70,9 @@ class Dispatcher:
         self._client = client
         self._tally = Tally()
         self._stop = threading.Event()
-        # Origins with more due than their limit lets through, which sleep until a POST of theirs is recorded.
+        # Origins that had more due than their limit let through when they were last seen. They sleep until a
+        # POST of theirs is recorded; the look after it may miss them, for another process was first. Only
+        # the stream's runner touches it.
         self._held_back: set[str] = set()
         self._stream = Stream(name="suno.deliver", slots=SLOTS, work=self, submit=submit)
 
@@ -113,7 +115,10 @@ class Dispatcher:
                 raise
             logger.warning("the database is away; nothing was claimed: %s", describe(error))
             return Claimed(items=[], more=False, leaves_some=True)  # another process may still reach it
-        self._held_back.update(claimed.held_back)
+        if free == SLOTS:  # nothing is in flight here, so no record of ours can let anything through
+            self._held_back.clear()
+        for origin, is_held_back in claimed.held_back.items():
+            (self._held_back.add if is_held_back else self._held_back.discard)(origin)
         return claimed
 
     async def call(self, item: Lease) -> AsyncIterator[Exchange]:
@@ -135,9 +140,7 @@ class Dispatcher:
     def record(self, finished: Sequence[tuple[Lease, Exchange]]) -> Recorded:
         """Judge the outcomes and write them in one transaction, with their attempt rows; log them later."""
         self._record(finished)
-        origins = {lease.origin for lease, _ in finished}
-        lets_through = not self._held_back.isdisjoint(origins)
-        self._held_back -= origins
+        lets_through = any(lease.origin in self._held_back for lease, _ in finished)
         return Recorded(lets_through=lets_through, later=self._tally.tell)
 
     def _record(self, finished: Sequence[tuple[Lease, Exchange]]) -> None:

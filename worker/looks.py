@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
 
@@ -18,16 +18,16 @@ LOOK_EVERY_S = 1.0  # how often a run looks for newly due rows while it waits fo
 class Claimed(Generic[Item]):
     """What a claim took.
 
-    `more`: it did not take all that it might, so freed slots are worth another look. `held_back`: whose own
-    limit lets no more of what is due through; no look sees that before one of their calls is recorded.
-    `leaves_some`: another process with free slots might take some of what is left. `due_in`: how long until
-    what is not due yet will be; None where nobody can say.
+    `more`: it did not take all that it might, so freed slots are worth another look. `held_back`: of each
+    peer that it looked at, whether its own limit lets no more of what is due through; then no look sees it
+    before one of its calls is recorded. `leaves_some`: another process with free slots might take some of
+    what is left. `due_in`: how long until what is not due yet will be; None where nobody can say.
     """
 
     items: Sequence[Item]
     more: bool
     due_in: timedelta | None = None
-    held_back: Collection[str] = ()
+    held_back: Mapping[str, bool] = field(default_factory=dict)
     leaves_some: bool = False
 
 

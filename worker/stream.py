@@ -169,10 +169,10 @@ class Stream(Generic[Item, Outcome]):
             if self._shift.is_relieved:
                 self._shift.end()
                 return
-            is_worth_it = self._listen(
+            look_now = self._listen(
                 wait=max(0.0, looks.at - time.monotonic()) if may_claim else LOOK_EVERY_S, more=looks.more
             )
-            if is_worth_it:
+            if look_now:
                 looks.at = 0.0
 
     def _fill(self) -> Claimed[Item]:
@@ -221,6 +221,9 @@ class Stream(Generic[Item, Outcome]):
         """Wait for an event, record all that came; say whether a look is worth it, where `more` was left."""
         heard = self._bell.listen(wait=wait, out=self._in_flight)
         self._in_flight -= heard.ended
-        recorded = self._work.record(heard.finished) if heard.finished else Recorded()
-        self._after_record = recorded.later
-        return heard.rang or recorded.lets_through or (more and heard.ended > 0)
+        look_now = heard.rang or (more and heard.ended > 0)
+        if heard.finished:
+            recorded = self._work.record(heard.finished)
+            self._after_record = recorded.later
+            look_now = look_now or recorded.lets_through
+        return look_now

@@ -47,10 +47,10 @@ class Terms:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
-    """The origins of a claim that may be asked and of which something is due that it did not take."""
+    """What a claim left of what is due, of origins that may be asked."""
 
-    held_back: Sequence[str]  # they have all that they may have in flight
-    within_limits: Sequence[str]  # for want of slots
+    held_back: Mapping[str, bool]  # by origin: whether it was left since all it may have is in flight
+    for_want_of_slots: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +79,8 @@ def claim_deliveries(session: Session, *, free: int, terms: Terms) -> Claimed[Le
     leases = _take(session, turns=turns, terms=terms, now=now)
     left = _reschedule(session, turns=turns, leases=leases, terms=terms, now=now)
     looked_at_all = len(waiting) < ORIGINS
-    return Claimed(
-        items=leases,
-        more=not looked_at_all or bool(left.within_limits),
-        held_back=left.held_back,
-        leaves_some=proven_only or not looked_at_all or bool(left.within_limits),
-    )
+    more = proven_only or not looked_at_all or left.for_want_of_slots
+    return Claimed(items=leases, more=more, held_back=left.held_back, leaves_some=more)
 
 
 def _turns(
@@ -151,17 +147,18 @@ def _reschedule(
     filled = {name for name, turn in turns.items() if _is_filled(turn, taken=taken[name])}
     first_due = dict.fromkeys(filled, now) | origins.next_due(session, origins=turns.keys() - filled)
     at: dict[str, datetime | None] = {}
-    held_back, within_limits = list[str](), list[str]()
+    held_back: dict[str, bool] = {}
+    for_want_of_slots = False
     for name, turn in turns.items():
         due = first_due[name]
         more = due is not None and due <= now and turn.limit > 0
         at_limit = turn.busy.count + taken[name] >= turn.limit
-        if more:
-            (held_back if at_limit else within_limits).append(name)
-        if more and at_limit:
+        held_back[name] = more and at_limit
+        for_want_of_slots = for_want_of_slots or (more and not at_limit)
+        if held_back[name]:
             at[name] = turn.busy.first_end or now + terms.lease  # a record that frees a slot comes before
         elif turn.granted or turn.busy.count >= turn.part or not more:
             at[name] = next_claim_at(turn.health, due=due, now=now)
         # else: no slot was left for it, so it keeps its place in the line.
     origins.reschedule(session, at=at)
-    return Left(held_back=held_back, within_limits=within_limits)
+    return Left(held_back=held_back, for_want_of_slots=for_want_of_slots)

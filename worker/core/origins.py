@@ -12,7 +12,7 @@ outcomes of POSTs in the order in which they are recorded:
   host and holds nobody else up; a connection that breaks off half-way says nothing either way.
 
 A third one keeps hosts apart: none is raised far above its part of the slots while others want some. Within
-a process, a receiver that took nothing within 1 s gets at most 16 slots, and a quarter of all slots is kept
+a process, a receiver that took nothing within 2 s gets at most 16 slots, and a quarter of all slots is kept
 for receivers whose last word was an answer.
 
 Nothing is lost or counted while a delivery waits behind an open breaker.
@@ -31,7 +31,7 @@ from worker.core.verdicts import Answered, Failed, PostError, PostOutcome, is_de
 
 FIRST_LIMIT = 4
 COLD_LIMIT = 16
-WARM_FOR = timedelta(seconds=1)
+WARM_FOR = timedelta(seconds=2)
 FAILURES_TO_OPEN = 5
 FIRST_OPENING = timedelta(seconds=30)
 LONGEST_OPENING = timedelta(minutes=15)
@@ -92,10 +92,10 @@ def capacity(health: OriginHealth, *, most: int, now: datetime) -> int:
 
 
 def is_warm(health: OriginHealth, *, now: datetime) -> bool:
-    """Say whether it took something within the last 1 s: only then it gets its whole limit at once.
+    """Say whether it took something within the last 2 s: only then it gets its whole limit at once.
 
-    A receiver that begins to hang so takes part in one second's claims, and not in all those until its first
-    request has run into its timeout. One that was idle has its whole limit from its first answer on.
+    A receiver that begins to hang so takes part in two seconds' claims, and not in all those until its first
+    request has run into its timeout. One that was idle has its whole limit from its first delivery on.
     """
     return health.delivered_at is not None and health.delivered_at + WARM_FOR > now
 
