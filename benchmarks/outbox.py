@@ -20,7 +20,6 @@ from worker.db.session import make_engine
 
 CLIENTS = {"client": "ours", "bare": "httpx", "aiohttp": "aiohttp"}
 WORKERS = (1, 2, 4)
-FAIR = 0.1  # of an even share: with less, a process has not taken part
 FAILED = (
     "SELECT coalesce(error, status_code::text), count(*), max(detail) FROM attempts "
     "WHERE status_code IS DISTINCT FROM 200 AND at >= to_timestamp(:since) GROUP BY 1"
@@ -72,7 +71,7 @@ def scale(sizes: Sizes) -> dict[str, float]:
             for workers, rounds in found.items():
                 with set_up.database(template="full") as database:
                     done = drained(set_up, database=database, count=sizes.scale_posts, workers=workers)
-                rounds.append(together(done, count=sizes.scale_posts))
+                rounds.append(together(done, count=sizes.scale_posts, fair=sizes.scale_fair))
     rates = {workers: [one["per_s"] for one in rounds] for workers, rounds in found.items()}
     return {
         "rounds": len(rates[1]),
@@ -100,28 +99,42 @@ def drained(
         meter = Meter(database=set_up.roots["database"])
         done = begin(children)
         spent = meter.read()["database"]
-    answered, seconds, failed = read_answered(database, since=min(one["since"] for one in done))
+    since = min(one["since"] for one in done)
+    answered, seconds = read_answered(database, since=since)
     delivered = sum(one["delivered"] for one in done)
     assert delivered == answered, f"{delivered:.0f} delivered, {answered} recorded"
-    assert 0.99 * count <= delivered <= count, f"{delivered:.0f} of {count} were delivered; {failed=}"
+    assert 0.99 * count <= delivered <= count, (
+        f"{delivered:.0f} of {count} were delivered; failed: {read_failed(database, since=since)}"
+    )
     return [one | {"database_s": spent, "seconds": seconds} for one in done]
 
 
-def read_answered(database: str, *, since: float) -> tuple[int, float, list[tuple[object, ...]]]:
-    """Return how many attempts were answered, the seconds from the first to the last, and what failed."""
+def read_answered(database: str, *, since: float) -> tuple[int, float]:
+    """Return how many attempts were answered, and the seconds from the first to the last of them."""
     engine = make_engine(database)
     with engine.connect() as connection:
         answered, seconds = connection.execute(text(ANSWERED), {"since": since}).one()
+    engine.dispose()
+    return int(answered), float(seconds)
+
+
+def read_failed(database: str, *, since: float) -> list[tuple[object, ...]]:
+    """Return each kind of attempt that was not answered with 200: its name, how many, and one's detail."""
+    engine = make_engine(database)
+    with engine.connect() as connection:
         failed = [tuple(row) for row in connection.execute(text(FAILED), {"since": since})]
     engine.dispose()
-    return int(answered), float(seconds), failed
+    return failed
 
 
-def together(done: Sequence[Mapping[str, float]], *, count: int) -> dict[str, float]:
-    """Return the rate of all, the least of their shares over an even one, and the database's CPU."""
+def together(done: Sequence[Mapping[str, float]], *, count: int, fair: float) -> dict[str, float]:
+    """Return the rate of all, the least of their shares over an even one, and the database's CPU.
+
+    A process that delivered less than `fair` of an even share ends the scenario.
+    """
     delivered = [one["delivered"] for one in done]
     least = min(delivered) * len(done) / sum(delivered)
-    assert least >= FAIR, f"one of {len(done)} processes took no part: {delivered}"
+    assert least >= fair, f"one of {len(done)} processes did almost nothing: {delivered}"
     return {
         "per_s": sum(delivered) / done[0]["seconds"],
         "database_us": done[0]["database_s"] / count * 1e6,

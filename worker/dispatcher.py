@@ -117,8 +117,8 @@ class Dispatcher:
             return Claimed(items=[], more=False, leaves_some=True)  # another process may still reach it
         if free == SLOTS:  # nothing is in flight here, so no record of ours can let anything through
             self._held_back.clear()
-        for origin, is_held_back in claimed.held_back.items():
-            (self._held_back.add if is_held_back else self._held_back.discard)(origin)
+        self._held_back.difference_update(claimed.held_back)
+        self._held_back.update(origin for origin, is_held_back in claimed.held_back.items() if is_held_back)
         return claimed
 
     async def call(self, item: Lease) -> AsyncIterator[Exchange]:

@@ -169,10 +169,10 @@ class Stream(Generic[Item, Outcome]):
             if self._shift.is_relieved:
                 self._shift.end()
                 return
-            look_now = self._listen(
-                wait=max(0.0, looks.at - time.monotonic()) if may_claim else LOOK_EVERY_S, more=looks.more
+            look_now, freed = self._listen(
+                wait=max(0.0, looks.at - time.monotonic()) if may_claim else LOOK_EVERY_S
             )
-            if look_now:
+            if look_now or (freed and looks.more):
                 looks.at = 0.0
 
     def _fill(self) -> Claimed[Item]:
@@ -217,13 +217,12 @@ class Stream(Generic[Item, Outcome]):
         if step is not None:
             step()
 
-    def _listen(self, *, wait: float, more: bool) -> bool:
-        """Wait for an event, record all that came; say whether a look is worth it, where `more` was left."""
+    def _listen(self, *, wait: float) -> tuple[bool, bool]:
+        """Wait for an event, record all that came; say whether to look at once and whether a slot is free."""
         heard = self._bell.listen(wait=wait, out=self._in_flight)
         self._in_flight -= heard.ended
-        look_now = heard.rang or (more and heard.ended > 0)
+        recorded = Recorded()
         if heard.finished:
             recorded = self._work.record(heard.finished)
             self._after_record = recorded.later
-            look_now = look_now or recorded.lets_through
-        return look_now
+        return heard.rang or recorded.lets_through, heard.ended > 0
